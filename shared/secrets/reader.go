@@ -1,0 +1,137 @@
+package secrets
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// maxSecret is the largest secret that is read, in bytes. The cloud stores have the same limit.
+const maxSecret = 64 << 10
+
+// ErrNotFound is wrapped by the error of a Reader when the store is there and the secret is not.
+var ErrNotFound = errors.New("secret not found")
+
+// Reader reads secrets. Implementations are safe for concurrent use, honour ctx, fetch anew at each call, and name the reference in
+// their errors, never what was read.
+type Reader interface {
+	Read(ctx context.Context, ref Ref) (Value, error)
+}
+
+// Stores is a Reader that hands each reference to the Reader of its store. A function's main fills it with the stores that it links.
+type Stores map[string]Reader
+
+// Read reads the secret from the store that ref names. A store that this function does not have is an error which says so.
+func (s Stores) Read(ctx context.Context, ref Ref) (Value, error) {
+	reader, ok := s[ref.Store]
+	if ok {
+		return reader.Read(ctx, ref)
+	}
+	if ref.Store == StoreOwn {
+		return Value{}, fmt.Errorf("read secret %q: a plain name means this cloud's own secret store, which this function does not have; use one of: %s", ref, s.known())
+	}
+	return Value{}, fmt.Errorf("read secret %q: this function has no %s:// store; use one of: %s", ref, ref.Store, s.known())
+}
+
+func (s Stores) known() string {
+	var names []string
+	for name := range s {
+		if name == StoreOwn {
+			names = append(names, "a plain name")
+			continue
+		}
+		names = append(names, name+"://")
+	}
+	if len(names) == 0 {
+		return "none"
+	}
+	slices.Sort(names)
+	return strings.Join(names, ", ")
+}
+
+// Environment is the Reader of env:// references.
+type Environment struct {
+	// Lookup finds a variable. Nil means the process's own environment.
+	Lookup func(name string) (string, bool)
+}
+
+// Read returns the variable that ref names. An empty variable counts as missing.
+func (e Environment) Read(_ context.Context, ref Ref) (Value, error) {
+	lookup := e.Lookup
+	if lookup == nil {
+		lookup = os.LookupEnv
+	}
+	text, ok := lookup(ref.Name)
+	if !ok || text == "" {
+		return Value{}, fmt.Errorf("read secret %q: the environment variable is not set: %w", ref, ErrNotFound)
+	}
+	return ref.Select(text)
+}
+
+// Files is the Reader of file:// references.
+type Files struct{}
+
+// Read returns the content of the file that ref names, without one line break at its end. It reads regular files of at most 64 KiB.
+func (Files) Read(_ context.Context, ref Ref) (Value, error) {
+	// Stat comes first: opening a pipe would wait for its other end without regard to ctx.
+	info, err := os.Stat(ref.Name)
+	if errors.Is(err, os.ErrNotExist) {
+		return Value{}, fmt.Errorf("read secret %q: no such file: %w", ref, ErrNotFound)
+	}
+	if err != nil {
+		return Value{}, fmt.Errorf("read secret %q: %w", ref, err)
+	}
+	if !info.Mode().IsRegular() {
+		return Value{}, fmt.Errorf("read secret %q: not a regular file", ref)
+	}
+	file, err := os.Open(ref.Name)
+	if err != nil {
+		return Value{}, fmt.Errorf("read secret %q: %w", ref, err)
+	}
+	defer func() { _ = file.Close() }()
+	content, err := io.ReadAll(io.LimitReader(file, maxSecret+1))
+	if err != nil {
+		return Value{}, fmt.Errorf("read secret %q: %w", ref, err)
+	}
+	// Editors and shells end a file with a line break that was never part of the secret.
+	text := strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
+	return ref.Select(text)
+}
+
+// Select returns what ref means within the text that its store holds: the whole text, or one field of the JSON object in it.
+// Every Reader ends with it, so that #field means the same everywhere. Its errors never quote the text.
+func (r Ref) Select(text string) (Value, error) {
+	if len(text) > maxSecret {
+		return Value{}, fmt.Errorf("read secret %q: larger than %d bytes", r, maxSecret)
+	}
+	if text == "" {
+		return Value{}, fmt.Errorf("read secret %q: it is empty", r)
+	}
+	if r.Field == "" {
+		return NewValue(text), nil
+	}
+	var fields map[string]jsontext.Value
+	if err := json.Unmarshal([]byte(text), &fields); err != nil {
+		// The cause is left out: it may quote the content.
+		return Value{}, fmt.Errorf("read secret %q: a #field was asked for and the content is not one JSON object", r)
+	}
+	raw, ok := fields[r.Field]
+	if !ok {
+		return Value{}, fmt.Errorf("read secret %q: the JSON object has no such field: %w", r, ErrNotFound)
+	}
+	var field string
+	if err := json.Unmarshal(raw, &field); err != nil {
+		return Value{}, fmt.Errorf("read secret %q: the field is not a JSON string", r)
+	}
+	if field == "" {
+		return Value{}, fmt.Errorf("read secret %q: the field is empty", r)
+	}
+	return NewValue(field), nil
+}
