@@ -19,8 +19,22 @@ const maxSecret = 64 << 10
 // ErrNotFound is wrapped by the error of a Reader when the store is there and the secret is not.
 var ErrNotFound = errors.New("secret not found")
 
-// Reader reads secrets. Implementations are safe for concurrent use, honour ctx, fetch anew at each call, and name the reference in
-// their errors, never what was read.
+// Error is why a secret could not be read. Its text names the reference and never what was read, so it is safe for logs.
+type Error struct {
+	Ref    Ref
+	Reason string
+	// Err is the cause. It is not part of the text.
+	Err error
+}
+
+// Error returns the reference and the reason.
+func (e *Error) Error() string { return fmt.Sprintf("read secret %q: %s", e.Ref, e.Reason) }
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Err }
+
+// Reader reads secrets. Implementations are safe for concurrent use, honour ctx, fetch anew at each call, and return
+// errors that are an *[Error] or wrap one.
 type Reader interface {
 	Read(ctx context.Context, ref Ref) (Value, error)
 }
@@ -35,9 +49,9 @@ func (s Stores) Read(ctx context.Context, ref Ref) (Value, error) {
 		return reader.Read(ctx, ref)
 	}
 	if ref.Store == StoreOwn {
-		return Value{}, fmt.Errorf("read secret %q: a plain name means this cloud's own secret store, which this function does not have; use one of: %s", ref, s.known())
+		return Value{}, &Error{Ref: ref, Reason: "a plain name means this cloud's own secret store, which this function does not have; use one of: " + s.known()}
 	}
-	return Value{}, fmt.Errorf("read secret %q: this function has no %s:// store; use one of: %s", ref, ref.Store, s.known())
+	return Value{}, &Error{Ref: ref, Reason: fmt.Sprintf("this function has no %s:// store; use one of: %s", ref.Store, s.known())}
 }
 
 func (s Stores) known() string {
@@ -70,7 +84,7 @@ func (e Environment) Read(_ context.Context, ref Ref) (Value, error) {
 	}
 	text, ok := lookup(ref.Name)
 	if !ok || text == "" {
-		return Value{}, fmt.Errorf("read secret %q: the environment variable is not set: %w", ref, ErrNotFound)
+		return Value{}, &Error{Ref: ref, Reason: "the environment variable is not set", Err: ErrNotFound}
 	}
 	return ref.Select(text)
 }
@@ -83,22 +97,22 @@ func (Files) Read(_ context.Context, ref Ref) (Value, error) {
 	// Stat comes first: opening a pipe would wait for its other end without regard to ctx.
 	info, err := os.Stat(ref.Name)
 	if errors.Is(err, os.ErrNotExist) {
-		return Value{}, fmt.Errorf("read secret %q: no such file: %w", ref, ErrNotFound)
+		return Value{}, &Error{Ref: ref, Reason: "no such file", Err: ErrNotFound}
 	}
 	if err != nil {
-		return Value{}, fmt.Errorf("read secret %q: %w", ref, err)
+		return Value{}, &Error{Ref: ref, Reason: "the file cannot be read", Err: err}
 	}
 	if !info.Mode().IsRegular() {
-		return Value{}, fmt.Errorf("read secret %q: not a regular file", ref)
+		return Value{}, &Error{Ref: ref, Reason: "not a regular file"}
 	}
 	file, err := os.Open(ref.Name)
 	if err != nil {
-		return Value{}, fmt.Errorf("read secret %q: %w", ref, err)
+		return Value{}, &Error{Ref: ref, Reason: "the file cannot be read", Err: err}
 	}
 	defer func() { _ = file.Close() }()
 	content, err := io.ReadAll(io.LimitReader(file, maxSecret+1))
 	if err != nil {
-		return Value{}, fmt.Errorf("read secret %q: %w", ref, err)
+		return Value{}, &Error{Ref: ref, Reason: "the file cannot be read", Err: err}
 	}
 	// Editors and shells end a file with a line break that was never part of the secret.
 	text := strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
@@ -109,10 +123,10 @@ func (Files) Read(_ context.Context, ref Ref) (Value, error) {
 // Every Reader ends with it, so that #field means the same everywhere. Its errors never quote the text.
 func (r Ref) Select(text string) (Value, error) {
 	if len(text) > maxSecret {
-		return Value{}, fmt.Errorf("read secret %q: larger than %d bytes", r, maxSecret)
+		return Value{}, &Error{Ref: r, Reason: fmt.Sprintf("larger than %d bytes", maxSecret)}
 	}
 	if text == "" {
-		return Value{}, fmt.Errorf("read secret %q: it is empty", r)
+		return Value{}, &Error{Ref: r, Reason: "it is empty"}
 	}
 	if r.Field == "" {
 		return NewValue(text), nil
@@ -120,18 +134,18 @@ func (r Ref) Select(text string) (Value, error) {
 	var fields map[string]jsontext.Value
 	if err := json.Unmarshal([]byte(text), &fields); err != nil {
 		// The cause is left out: it may quote the content.
-		return Value{}, fmt.Errorf("read secret %q: a #field was asked for and the content is not one JSON object", r)
+		return Value{}, &Error{Ref: r, Reason: "a #field was asked for and the content is not one JSON object"}
 	}
 	raw, ok := fields[r.Field]
 	if !ok {
-		return Value{}, fmt.Errorf("read secret %q: the JSON object has no such field: %w", r, ErrNotFound)
+		return Value{}, &Error{Ref: r, Reason: "the JSON object has no such field", Err: ErrNotFound}
 	}
 	var field string
 	if err := json.Unmarshal(raw, &field); err != nil {
-		return Value{}, fmt.Errorf("read secret %q: the field is not a JSON string", r)
+		return Value{}, &Error{Ref: r, Reason: "the field is not a JSON string"}
 	}
 	if field == "" {
-		return Value{}, fmt.Errorf("read secret %q: the field is empty", r)
+		return Value{}, &Error{Ref: r, Reason: "the field is empty"}
 	}
 	return NewValue(field), nil
 }

@@ -122,6 +122,9 @@ func (r Ref) check() error {
 	if r.Name == "" {
 		return errors.New("secret reference names no secret")
 	}
+	if strings.Contains(r.Name, "://") {
+		return errors.New("secret reference holds a second ://")
+	}
 	for _, part := range []string{r.Name, r.Version, r.Field} {
 		if strings.ContainsFunc(part, func(c rune) bool { return c <= ' ' || c == 0x7f || strings.ContainsRune("{}#?", c) }) {
 			return errors.New("secret reference holds a space, a control character or one of {}#? where a name is expected")
