@@ -65,7 +65,7 @@ type Upstream struct {
 	// Scopes replace the default scope of the token that is asked for. At most one, and only with AzureAD, for now.
 	Scopes []string `json:"scopes,omitzero"`
 	// Timeout bounds one call, including the whole of a streamed answer. It is never longer than Limits.RequestTimeout.
-	Timeout time.Duration `json:"timeout,format:units"`
+	Timeout time.Duration `json:"timeout"`
 
 	// BaseURL replaces the service's own address, for any provider. It has no trailing slash, query or user, and is https
 	// (http on loopback only). For vertex it also carries the document's api_endpoint. It is always set for custom-openai.
@@ -134,9 +134,9 @@ type Limits struct {
 	// MaxMessages bounds the messages of one request. It defaults to 2048.
 	MaxMessages int `json:"max_messages"`
 	// RequestTimeout bounds a whole request, including the whole of a streamed answer. It defaults to 5 minutes.
-	RequestTimeout time.Duration `json:"request_timeout,format:units"`
+	RequestTimeout time.Duration `json:"request_timeout"`
 	// FirstByteTimeout bounds the wait for an upstream's first byte. It defaults to RequestTimeout.
-	FirstByteTimeout time.Duration `json:"first_byte_timeout,format:units"`
+	FirstByteTimeout time.Duration `json:"first_byte_timeout"`
 }
 
 // Cloud is a platform that runs the functions.

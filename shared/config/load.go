@@ -1,6 +1,264 @@
 package config
 
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+// The defaults and bounds of a request. The largest request body of a platform is Cloud Run's 32 MiB; the longest request is
+// Cloud Run's hour.
+const (
+	defaultMaxBodyBytes   = 6 << 20
+	mostBodyBytes         = 32 << 20
+	defaultMaxDepth       = 64
+	mostDepth             = 1000
+	defaultMaxMessages    = 2048
+	mostMessages          = 100_000
+	defaultRequestTimeout = 5 * time.Minute
+	leastTimeout          = 100 * time.Millisecond
+	mostTimeout           = time.Hour
+)
+
 // Load reads one document, in YAML or JSON. Every error that it returns is a *Problems with all that is wrong.
 func Load(data []byte) (*Document, error) {
-	return nil, &Problems{List: []Problem{{Message: "not implemented"}}}
+	root, problems := parse(data)
+	l := &loader{problems: problems}
+	if root.kind == kindInvalid {
+		return nil, l.err()
+	}
+	return l.load(root)
+}
+
+func (l *loader) load(root node) (*Document, error) {
+	o, ok := place{loader: l, node: root}.object()
+	if !ok {
+		return nil, l.err()
+	}
+	if provider, ok := o.field("provider"); ok {
+		provider.path = ""
+		provider.hidden = true
+		provider.wrong("this is one upstream entry, not a whole document", "put it into the list upstreams, next to callers and policy")
+		return nil, l.err()
+	}
+	*o.asked = nil // provider is no field of a document
+	d := &Document{}
+	d.Limits = l.limits(o)
+	d.Logging = l.logging(o)
+	d.Callers, d.PlatformCallers = l.admission(o)
+	d.Upstreams = l.upstreams(o, d.Limits)
+	d.Policy = l.policy(o)
+	l.later(o)
+	o.finish(documentHint)
+	l.conflicts(o, d)
+	l.policyEffect(o, d)
+	if err := l.err(); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// later refuses the sections that this version would otherwise have to ignore.
+func (l *loader) later(o object) {
+	for _, name := range []string{"rotation", "pipelines", "cache"} {
+		if section, ok := o.field(name); ok {
+			section.hidden = true
+			section.wrong("this section is not available in this version", "remove it")
+		}
+	}
+}
+
+func documentHint(name string) (string, bool) {
+	switch name {
+	case "providers", "targets", "models", "model":
+		return "list the model services under upstreams", true
+	case "auth", "options", "plugins", "config", "_format_version":
+		return "this looks like another gateway's configuration; describe the model services under upstreams", true
+	}
+	return "", false
+}
+
+func (l *loader) limits(o object) Limits {
+	limits := Limits{
+		MaxBodyBytes: defaultMaxBodyBytes, MaxDepth: defaultMaxDepth, MaxMessages: defaultMaxMessages,
+		RequestTimeout: defaultRequestTimeout,
+	}
+	section, ok := o.field("limits")
+	if !ok {
+		limits.FirstByteTimeout = limits.RequestTimeout
+		return limits
+	}
+	s, ok := section.object()
+	if !ok {
+		return limits
+	}
+	if p, ok := s.field("max_body_bytes"); ok {
+		limits.MaxBodyBytes, _ = p.number(1024, mostBodyBytes)
+	}
+	if p, ok := s.field("max_depth"); ok {
+		n, _ := p.number(8, mostDepth)
+		limits.MaxDepth = int(n)
+	}
+	if p, ok := s.field("max_messages"); ok {
+		n, _ := p.number(1, mostMessages)
+		limits.MaxMessages = int(n)
+	}
+	if p, ok := s.field("request_timeout"); ok {
+		if d, ok := p.duration(leastTimeout, mostTimeout); ok {
+			limits.RequestTimeout = d
+		}
+	}
+	limits.FirstByteTimeout = s.within("first_byte_timeout", limits.RequestTimeout)
+	s.finish(nil)
+	return limits
+}
+
+// within returns a length of time that is meaningless above the request's own, which is also its default.
+func (o object) within(name string, request time.Duration) time.Duration {
+	p, ok := o.field(name)
+	if !ok {
+		return request
+	}
+	d, ok := p.duration(leastTimeout, mostTimeout)
+	if ok && d > request {
+		p.wrong(fmt.Sprintf("it has no effect, because limits.request_timeout is %s", request),
+			"raise that one or lower this one")
+	}
+	return d
+}
+
+func (l *loader) logging(o object) Logging {
+	logging := Logging{LogStatistics: true}
+	section, ok := o.field("logging")
+	if !ok {
+		return logging
+	}
+	s, ok := section.object()
+	if !ok {
+		return logging
+	}
+	if p, ok := s.field("log_statistics"); ok {
+		logging.LogStatistics, _ = p.flag()
+	}
+	if p, ok := s.field("log_payloads"); ok {
+		logging.LogPayloads, _ = p.flag()
+	}
+	s.finish(nil)
+	return logging
+}
+
+// admission reads who is let in at all. A gateway without any answer to that is refused: it must never be open by omission.
+func (l *loader) admission(o object) (callers []Caller, platform bool) {
+	unreadable := false
+	if p, ok := o.field("platform_callers"); ok {
+		platform, ok = p.flag()
+		unreadable = !ok
+	}
+	list, hasCallers := o.field("callers")
+	if hasCallers {
+		callers = l.callers(list)
+	}
+	if !platform && !unreadable && (!hasCallers || list.kind == kindList && len(list.items) == 0) {
+		o.missing("callers", "nobody could call this gateway, and it is never open to everybody",
+			"add an issuer of caller tokens, or set platform_callers: true if the platform's own IAM guards the function")
+	}
+	return callers, platform
+}
+
+// algorithms are the JWS algorithms that a caller's issuer may use: the asymmetric ones of RFC 7518 and RFC 8037. An HMAC
+// algorithm would let anybody who can verify a token make one.
+func algorithms() []string {
+	return []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
+}
+
+func (l *loader) callers(list place) []Caller {
+	var callers []Caller
+	names, issuers := map[string]int{}, map[string]int{}
+	for _, item := range list.list() {
+		o, ok := item.object()
+		if !ok {
+			continue
+		}
+		c := l.caller(o)
+		if first, twice := issuers[c.Issuer]; twice && c.Issuer != "" {
+			o.wrong(fmt.Sprintf("callers[%d] has the same issuer", first), "keep one entry and give it all the audiences")
+		} else if first, twice := names[c.Name]; twice && c.Name != "" {
+			o.wrong(fmt.Sprintf("callers[%d] has the same name, %q", first, c.Name), "give each a name of its own")
+		}
+		issuers[c.Issuer], names[c.Name] = len(callers), len(callers)
+		callers = append(callers, c)
+	}
+	return callers
+}
+
+func (l *loader) caller(o object) Caller {
+	var c Caller
+	if p, ok := o.field("issuer"); ok {
+		if u, ok := p.url(); ok {
+			c.Issuer = p.text
+			c.Name = strings.ToLower(strings.ReplaceAll(u.Hostname(), ":", "-"))
+		}
+	} else {
+		o.missing("issuer", "the issuer is missing", "give the URL that stands in the iss claim of its tokens, to the letter")
+	}
+	if p, ok := o.field("name"); ok {
+		if s, ok := p.string(); ok {
+			if !made(s, 1, 63, small+digits+".-") {
+				p.wrong("this cannot be a name", "use lower-case letters, digits, dots and dashes")
+			}
+			c.Name = s
+		}
+	}
+	c.Audiences = l.audiences(o)
+	c.Algorithms = []string{"RS256", "ES256"}
+	if p, ok := o.field("algorithms"); ok {
+		c.Algorithms = p.strings(isAlgorithm)
+	}
+	if p, ok := o.field("jwks_uri"); ok {
+		if _, ok := p.url(); ok {
+			c.JWKSURI = p.text
+		}
+	}
+	o.finish(nil)
+	return c
+}
+
+func isAlgorithm(p place, s string) bool {
+	switch {
+	case slices.Contains(algorithms(), s):
+		return true
+	case strings.HasPrefix(s, "HS") || strings.EqualFold(s, "none"):
+		p.wrong("with this algorithm anybody could make tokens", "use one of "+list(algorithms(), "or"))
+	default:
+		p.wrong("this is not an algorithm for caller tokens", "use one of "+list(algorithms(), "or"))
+	}
+	return false
+}
+
+// audiences reads the list or the single audience, which many find more natural.
+func (l *loader) audiences(o object) []string {
+	one, hasOne := o.field("audience")
+	many, hasMany := o.field("audiences")
+	exact := func(p place, s string) bool {
+		if strings.Contains(s, "*") {
+			p.wrong("an audience is compared as it is, without patterns", "write it out")
+			return false
+		}
+		return anyText(p, s)
+	}
+	switch {
+	case hasOne && hasMany:
+		one.wrong("audience and audiences are both given", "keep audiences")
+	case hasMany:
+		return many.strings(exact)
+	case hasOne:
+		if s, ok := one.string(); ok && exact(one, s) {
+			return []string{s}
+		}
+	default:
+		o.missing("audiences", "the audience is missing, so a token that was meant for another service would be accepted",
+			"give the value that stands in the aud claim of tokens for this gateway")
+	}
+	return nil
 }

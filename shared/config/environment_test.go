@@ -1,0 +1,159 @@
+package config_test
+
+import (
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/postern-ai/postern/shared/config"
+)
+
+func variables(pairs ...string) func(string) string {
+	m := map[string]string{}
+	for i := 0; i < len(pairs); i += 2 {
+		m[pairs[i]] = pairs[i+1]
+	}
+	return func(name string) string { return m[name] }
+}
+
+func TestFromEnvironment(t *testing.T) {
+	t.Parallel()
+	const document = "platform_callers: true\nupstreams:\n- provider: "
+	tests := []struct {
+		name    string
+		cloud   config.Cloud
+		getenv  func(string) string
+		want    config.Upstream // compared without the fields that every upstream has
+		problem string
+	}{
+		{
+			name: "without a document AWS serves bedrock in the function's region", cloud: config.AWS,
+			getenv: variables("AWS_REGION", "eu-central-1", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "http://127.0.0.1:9000/"),
+			want:   config.Upstream{Provider: config.Bedrock, AWSRegion: "eu-central-1", BaseURL: "http://127.0.0.1:9000"},
+		},
+		{
+			name: "without a document AWS needs a region", cloud: config.AWS, getenv: variables(),
+			problem: "aws_region: the region is missing",
+		},
+		{
+			name: "a wrong region is reported under its variable", cloud: config.AWS, getenv: variables("AWS_DEFAULT_REGION", "Frankfurt"),
+			problem: `AWS_DEFAULT_REGION ("Frankfurt"): the value does not have the right form`,
+		},
+		{
+			name: "POSTERN_MODELS lists the models of the default upstream", cloud: config.AWS,
+			getenv: variables("AWS_REGION", "eu-central-1", "POSTERN_MODELS", " amazon.nova-lite-v1:0, ,eu.anthropic.claude-x "),
+			want: config.Upstream{Provider: config.Bedrock, AWSRegion: "eu-central-1", Models: []config.Model{
+				{Name: "amazon.nova-lite-v1:0", Model: "amazon.nova-lite-v1:0"}, {Name: "eu.anthropic.claude-x", Model: "eu.anthropic.claude-x"},
+			}},
+		},
+		{
+			name: "a wrong model is reported under POSTERN_MODELS", cloud: config.AWS,
+			getenv:  variables("AWS_REGION", "eu-central-1", "POSTERN_MODELS", "a b"),
+			problem: `POSTERN_MODELS ("a b")`,
+		},
+		{
+			name: "AWS can be told that the platform's IAM is off, and is then refused", cloud: config.AWS,
+			getenv:  variables("AWS_REGION", "eu-central-1", "POSTERN_PLATFORM_IAM", "false"),
+			problem: "nobody could call this gateway",
+		},
+		{
+			name: "without a document Google Cloud needs to know that IAM is on", cloud: config.GCP, getenv: variables(),
+			problem: "POSTERN_PLATFORM_IAM: nobody could call this gateway",
+		},
+		{
+			name: "only true and false are answers to that", cloud: config.GCP, getenv: variables("POSTERN_PLATFORM_IAM", "yes"),
+			problem: `POSTERN_PLATFORM_IAM ("yes"): this is neither true nor false`,
+		},
+		{
+			name: "without a document Google Cloud serves vertex, the project may be left to the metadata server", cloud: config.GCP,
+			getenv: variables("POSTERN_PLATFORM_IAM", "true"),
+			want:   config.Upstream{Provider: config.Vertex, LocationID: "global"},
+		},
+		{
+			name: "Google Cloud's own variables are used", cloud: config.GCP,
+			getenv: variables("POSTERN_PLATFORM_IAM", "true", "GOOGLE_CLOUD_PROJECT", "my-project", "GOOGLE_CLOUD_LOCATION", "europe-west4", "GOOGLE_VERTEX_BASE_URL", "http://localhost:1"),
+			want:   config.Upstream{Provider: config.Vertex, ProjectID: "my-project", LocationID: "europe-west4", BaseURL: "http://localhost:1"},
+		},
+		{
+			name: "without a document Azure needs the resource's address", cloud: config.Azure, getenv: variables("POSTERN_PLATFORM_IAM", "true"),
+			problem: "AZURE_OPENAI_ENDPOINT: the Azure OpenAI resource is missing; set it to",
+		},
+		{
+			name: "Azure's own variables are used", cloud: config.Azure,
+			getenv: variables("POSTERN_PLATFORM_IAM", "true", "AZURE_OPENAI_ENDPOINT", "https://res.openai.azure.com/", "AZURE_CLIENT_ID", "aabdecea-fc38-40ca-9edd-263878b290fe"),
+			want:   config.Upstream{Provider: config.AzureOpenAI, BaseURL: "https://res.openai.azure.com", AzureClientID: "aabdecea-fc38-40ca-9edd-263878b290fe"},
+		},
+		{name: "there is no other cloud", cloud: "ibm", getenv: variables(), problem: `there is no cloud "ibm"`},
+		{
+			name: "an inline document and a file contradict each other", cloud: config.AWS,
+			getenv:  variables("POSTERN_CONFIG", "x", "POSTERN_CONFIG_FILE", "y"),
+			problem: "POSTERN_CONFIG and POSTERN_CONFIG_FILE are both set",
+		},
+		{
+			name: "an inline document takes its region from the platform", cloud: config.AWS,
+			getenv: variables("POSTERN_CONFIG", document+"bedrock", "AWS_REGION", "us-east-1", "AWS_DEFAULT_REGION", "us-west-2"),
+			want:   config.Upstream{Provider: config.Bedrock, AWSRegion: "us-east-1"},
+		},
+		{
+			name: "what the document says is stronger than the platform's variables", cloud: config.AWS,
+			getenv: variables("POSTERN_CONFIG", document+"bedrock\n  aws_region: eu-west-1\n  base_url: https://a.example.com", "AWS_REGION", "us-east-1", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "https://b.example.com"),
+			want:   config.Upstream{Provider: config.Bedrock, AWSRegion: "eu-west-1", BaseURL: "https://a.example.com"},
+		},
+		{
+			name: "a file is read", cloud: config.GCP,
+			getenv: variables("POSTERN_CONFIG_FILE", "good.yaml", "GOOGLE_CLOUD_PROJECT", "my-project"),
+			want:   config.Upstream{Provider: config.Vertex, ProjectID: "my-project", LocationID: "global"},
+		},
+		{
+			name: "a file that is not there is reported with its path", cloud: config.GCP,
+			getenv: variables("POSTERN_CONFIG_FILE", "none.yaml"), problem: `POSTERN_CONFIG_FILE ("none.yaml"): the file cannot be read`,
+		},
+		{
+			name: "a native identity that this cloud does not have is refused", cloud: config.Azure,
+			getenv:  variables("POSTERN_CONFIG", document+"vertex"),
+			problem: `upstreams[0].auth_type ("native"): for provider vertex this is the function's service account, which a function on azure cannot use in this version; serve "vertex" from a function on gcp`,
+		},
+		{
+			name: "an override that is not https is refused under its variable", cloud: config.AWS,
+			getenv:  variables("POSTERN_CONFIG", document+"bedrock", "AWS_REGION", "eu-west-1", "AWS_ENDPOINT_URL_BEDROCK_RUNTIME", "http://bedrock.example.com"),
+			problem: "AWS_ENDPOINT_URL_BEDROCK_RUNTIME: the value does not have the form",
+		},
+		{
+			name: "an empty document is not the same as none", cloud: config.AWS,
+			getenv: variables("POSTERN_CONFIG", " ", "AWS_REGION", "eu-west-1"), problem: "the document is empty",
+		},
+	}
+	readFile := func(path string) ([]byte, error) {
+		if path == "good.yaml" {
+			return []byte(document + "vertex"), nil
+		}
+		return nil, os.ErrNotExist
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			d, err := config.FromEnvironment(test.cloud, test.getenv, readFile)
+			if test.problem != "" {
+				var problems *config.Problems
+				if !errors.As(err, &problems) || !strings.Contains(err.Error(), test.problem) || d != nil {
+					t.Fatalf("got %v, %v, want the problem %q and no document", d, err, test.problem)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			test.want.Name, test.want.AuthType = string(test.want.Provider), config.Native
+			test.want.RefreshPolicy, test.want.Timeout = config.PreExpiry, d.Limits.RequestTimeout
+			if diff := cmp.Diff([]config.Upstream{test.want}, d.Upstreams); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if !d.PlatformCallers || len(d.Callers) > 0 || len(d.Policy) > 0 {
+				t.Errorf("somebody else than the platform's callers is let in: %+v", d)
+			}
+		})
+	}
+}
