@@ -2,10 +2,14 @@ package identity
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
+	"io"
 	"net"
 	"os"
 	"syscall"
+
+	"github.com/postern-ai/postern/shared/secrets"
 )
 
 // Error is why there is no credential.
@@ -33,29 +37,35 @@ func (e *Error) Error() string {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// harmless names a cause by its kind, never by its text. Only what is recognised is named.
+// harmless names a cause by its kind, never by its own text, unless that text is known to be made for logs. What is not recognised is
+// not named.
 func harmless(err error) string {
-	var (
-		inner *Error
-		dns   *net.DNSError
-		errno syscall.Errno
-		timed net.Error
-	)
-	switch {
-	case err == nil:
+	if err == nil {
 		return ""
-	case errors.As(err, &inner):
+	}
+	if inner, ok := errors.AsType[*Error](err); ok {
 		return inner.Error()
+	}
+	if stored, ok := errors.AsType[*secrets.Error](err); ok {
+		return stored.Error()
+	}
+	if _, ok := errors.AsType[*net.DNSError](err); ok {
+		return "host name not found"
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return "certificate not trusted"
+	}
+	if number, ok := errors.AsType[syscall.Errno](err); ok {
+		return number.Error()
+	}
+	timed, ok := errors.AsType[net.Error](err)
+	switch {
 	case errors.Is(err, context.Canceled):
 		return "cancelled"
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded):
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), ok && timed.Timeout():
 		return "timed out"
-	case errors.As(err, &dns):
-		return "host name not found"
-	case errors.As(err, &errno):
-		return errno.Error()
-	case errors.As(err, &timed) && timed.Timeout():
-		return "timed out"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "connection closed"
 	}
 	return ""
 }

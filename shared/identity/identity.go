@@ -38,7 +38,8 @@ type Token struct {
 // TokenSource fetches tokens.
 //
 // Token asks the issuer anew at each call and keeps nothing: caching, sharing and backing off belong to [Cache]. It honours ctx, and
-// also ends by itself in under 3 s. It is safe for concurrent use. Its errors are an [*Error] or wrap one.
+// also ends by itself in under 3 s. It is safe for concurrent use. Its errors are an [*Error] or wrap one. The expiry that it returns is
+// counted from before the request to the issuer, so that time lost on the way never makes a token look fresher than it is.
 type TokenSource interface {
 	Token(ctx context.Context) (Token, error)
 }
@@ -46,7 +47,8 @@ type TokenSource interface {
 // Authorizer puts a credential on an upstream request. Implementations are safe for concurrent use.
 type Authorizer interface {
 	// Authorize adds the credential to the request, replacing one that is already there. It notes the principal in the [Report] of the
-	// request's context. It may fetch, within the deadline of the request's context. Its errors are an [*Error] or wrap one.
+	// request's context. It may fetch, within the deadline of the request's context. Its errors are an [*Error] or wrap one, except when
+	// the request's context ended first: then they wrap that context's error.
 	Authorize(request *http.Request) error
 	// Rejected says that the upstream did not accept the credential on the request. The cached credential is dropped if and only if it
 	// is that one, so that a slow answer to an old credential cannot discard a newer one. The next Authorize fetches anew.

@@ -1,0 +1,60 @@
+package identity
+
+import (
+	"context"
+	"strings"
+	"time"
+
+	"github.com/postern-ai/postern/shared/secrets"
+)
+
+// CacheOptions says when a [Cache] fetches. The zero value is the default policy.
+type CacheOptions struct {
+	Refresh
+	// OnReplace, when set, is told of each token that took the place of a different one, as described at [KeeperOptions].
+	OnReplace func(ctx context.Context, replacement Replacement[Token])
+}
+
+// Cache keeps the token of one [TokenSource] fresh, as described at [Keeper]. It is safe for concurrent use.
+type Cache struct {
+	keeper *Keeper[Token]
+}
+
+// NewCache returns a Cache over the source. It fetches when first asked.
+func NewCache(source TokenSource, options CacheOptions) *Cache {
+	return &Cache{keeper: NewKeeper(KeeperOptions[Token]{
+		Refresh:   options.Refresh,
+		Fetch:     func(ctx context.Context) (Token, error) { return fetchToken(ctx, source) },
+		Expires:   func(token Token) time.Time { return token.Expires },
+		Same:      func(a, b Token) bool { return a.Value.Equal(b.Value) },
+		OnReplace: options.OnReplace,
+	})}
+}
+
+// Token returns a token that is valid now. When ctx ends first, the error wraps ctx's; any other error is the source's.
+func (c *Cache) Token(ctx context.Context) (Token, error) { return c.keeper.Get(ctx) }
+
+// Rejected drops the cached token if it has this value.
+func (c *Cache) Rejected(value secrets.Value) {
+	c.keeper.Reject(func(token Token) bool { return token.Value.Equal(value) })
+}
+
+// fetchToken refuses what could not be put into a header, once per token and not once per request.
+func fetchToken(ctx context.Context, source TokenSource) (Token, error) {
+	token, err := source.Token(ctx)
+	if err != nil {
+		return Token{}, err
+	}
+	if !printable(token.Value.Reveal()) {
+		return Token{}, &Error{Public: "the issuer's answer holds no token that fits into a header", Retryable: true}
+	}
+	if token.Type != "" && !strings.EqualFold(token.Type, bearerScheme) {
+		return Token{}, &Error{Public: "the issuer's answer holds a token of a type other than Bearer"}
+	}
+	return token, nil
+}
+
+// printable reports whether a text is one or more visible ASCII characters, as header values that carry credentials are.
+func printable(text string) bool {
+	return text != "" && !strings.ContainsFunc(text, func(c rune) bool { return c <= ' ' || c > '~' })
+}
