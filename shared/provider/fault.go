@@ -18,13 +18,29 @@ import (
 // the stream before the answer was complete.
 var ErrIncomplete = errors.New("the upstream closed the stream before the answer was complete")
 
+// StatusError is the private cause of an error that an upstream's status
+// made. Its text is safe for logs: it holds no word of what the upstream said.
+type StatusError struct {
+	Upstream string // the name for people
+	Status   int    // as the upstream sent it
+	Code     string // the upstream's own name for the error, if it is from a fixed list
+}
+
+// Error returns the upstream, its status and its code.
+func (e *StatusError) Error() string {
+	if e.Code == "" {
+		return fmt.Sprintf("%s answered %d", e.Upstream, e.Status)
+	}
+	return fmt.Sprintf("%s answered %d (%s)", e.Upstream, e.Status, e.Code)
+}
+
 // Fault returns the error for an upstream's status, for upstreams whose
 // statuses mean what HTTP says. Upstream is its name for people. Message is
 // what the upstream said; it is shown to the caller for those statuses only
 // where the caller is at fault, since for the others it is about the
 // gateway's own account.
 func Fault(status int, upstream, message string) *chat.Error {
-	e := &chat.Error{Status: status, Err: fmt.Errorf("%s answered %d", upstream, status)}
+	e := &chat.Error{Status: status, Err: &StatusError{Upstream: upstream, Status: status}}
 	switch {
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		e.Status, e.Type, e.Code = http.StatusBadGateway, chat.TypeServer, chat.CodeUpstreamAuth
