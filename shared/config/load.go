@@ -216,7 +216,10 @@ func (l *loader) caller(o object) Caller {
 		c.Algorithms = p.strings(isAlgorithm)
 	}
 	if p, ok := o.field("jwks_uri"); ok {
-		if _, ok := p.url(); ok {
+		// Some issuers select a tenant or a policy in the query of this address.
+		path := p
+		path.text, _, _ = strings.Cut(p.text, "?")
+		if _, ok := path.url(); ok && (path.text == p.text || anyText(p, p.text)) {
 			c.JWKSURI = p.text
 		}
 	}
