@@ -85,6 +85,9 @@ func Interrupted(upstream string, err error) *chat.Error {
 	if errors.Is(err, context.DeadlineExceeded) {
 		return timedOut(upstream, err)
 	}
+	if errors.Is(err, context.Canceled) {
+		return cancelled(err)
+	}
 	return &chat.Error{
 		Status: http.StatusBadGateway, Type: chat.TypeServer, Code: chat.CodeStreamInterrupted,
 		Message: "The stream from " + upstream + " broke off before the answer was complete. Try again.", Err: err,
@@ -114,8 +117,7 @@ func Unreached(upstream string, err error) *chat.Error {
 		return timedOut(upstream, err)
 	}
 	if errors.Is(err, context.Canceled) {
-		// Nobody is left to read this; 499 is what logs of proxies call it.
-		return &chat.Error{Status: 499, Type: chat.TypeServer, Code: "client_closed_request", Message: "The caller went away.", Err: err}
+		return cancelled(err)
 	}
 	return &chat.Error{
 		Status: http.StatusBadGateway, Type: chat.TypeServer, Code: chat.CodeUpstreamUnavailable,
@@ -128,6 +130,12 @@ func timedOut(upstream string, err error) *chat.Error {
 		Status: http.StatusGatewayTimeout, Type: chat.TypeServer, Code: chat.CodeUpstreamTimeout,
 		Message: upstream + " did not answer in time. Try again, or ask for a shorter answer.", Err: err,
 	}
+}
+
+// cancelled returns the error that nobody is left to read; 499 is what the logs
+// of proxies call it.
+func cancelled(err error) *chat.Error {
+	return &chat.Error{Status: 499, Type: chat.TypeServer, Code: "client_closed_request", Message: "The caller went away.", Err: err}
 }
 
 // RetryAfter reads how long an upstream asks to wait: retry-after-ms, as Azure

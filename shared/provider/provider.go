@@ -30,7 +30,8 @@ type Model interface {
 	// yields chunks in the order that [chat.Chunk] describes; usage is always
 	// included where the upstream counts it, whether or not the caller asked. It
 	// ends after the last chunk, or with one error if the answer broke off: a
-	// stream that ends without an error is complete. The sequence must be ranged
+	// stream that ends without an error is complete. A chunk and all that it
+	// holds are valid until the next one is asked for. The sequence must be ranged
 	// over exactly once, even if only to stop at once, since that is what
 	// releases the connection.
 	Stream(ctx context.Context, req *chat.Request) (iter.Seq2[*chat.Chunk, error], error)
@@ -82,7 +83,7 @@ type Dialect interface {
 // stream and is not safe for concurrent use.
 type Decoder interface {
 	// Event returns the chunks that an event gives, often one, sometimes none.
-	// The slice, and the Wire of its chunks, are valid until the next call. A
+	// The slice and its chunks are valid until the next call. A
 	// *[chat.Error] is what the upstream itself reported within the stream; any
 	// other error means that the event cannot be understood.
 	Event(e sse.Event) ([]*chat.Chunk, error)
