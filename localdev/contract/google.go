@@ -169,7 +169,7 @@ func (m *googleMethod) query(at spot, in Request) {
 		}
 		switch {
 		case name == "$alt":
-			parameter, ok = m.document.Parameters["alt"]
+			parameter = m.document.Parameters["alt"]
 		case !ok:
 			at.member(name).reportUnknown()
 			continue

@@ -1,0 +1,64 @@
+.DEFAULT_GOAL := help
+
+# Arguments for make run and make demo, for instance ARGS="-port 9200".
+ARGS ?=
+# How long make fuzz stays with each fuzz test.
+FUZZTIME ?= 10s
+
+# Staticcheck is pinned in a module of its own, so that the product's module
+# graph does not carry it.
+STATICCHECK := go tool -modfile=.tools/go.mod staticcheck
+GO_FILES = $$(find . -name '*.go' -not -path '*/node_modules/*')
+E2E := localdev/e2e
+
+.PHONY: help run demo test bench lint check fuzz e2e
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "%-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: ## Run all three gateways here, against stand-ins for the clouds
+	go run ./localdev $(ARGS)
+
+demo: ## One chat per cloud, plain and streamed, and who signed it
+	go run ./localdev demo $(ARGS)
+
+test: e2e ## Vet, then all tests with the race detector
+	go vet ./...
+	go test -race -shuffle=on ./...
+
+# The end-to-end tests drive the gateways with the vendors' npm clients. They are
+# part of the Go tests and run where node is installed.
+e2e:
+	@if command -v npm >/dev/null; then \
+	  $(MAKE) --no-print-directory $(E2E)/node_modules/.package-lock.json; \
+	else \
+	  echo "node is not installed: the end-to-end tests with npm clients will not run"; \
+	fi
+
+$(E2E)/node_modules/.package-lock.json: $(E2E)/package-lock.json $(E2E)/package.json
+	cd $(E2E) && npm ci
+	@touch $@
+
+bench: ## Cold start, CPU, memory and size, as ratios to bare servers
+	go test -run '^$$' -bench . -benchmem -timeout 30m ./localdev/bench
+
+fuzz: ## Every fuzz test for FUZZTIME (10s) each
+	@set -e; for dir in $$(grep -rl --include='*_test.go' --exclude-dir=node_modules '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
+	  for name in $$(grep -ho '^func Fuzz[A-Za-z0-9_]*' "$$dir"/*_test.go | cut -c6-); do \
+	    echo "$$dir $$name"; \
+	    go test -run '^$$' -fuzz "^$$name\$$" -fuzztime $(FUZZTIME) "$$dir"; \
+	  done; \
+	done
+
+lint: ## Formatting, vet and staticcheck
+	@unformatted=$$(gofmt -l $(GO_FILES)); \
+	if [ -n "$$unformatted" ]; then echo "not formatted with gofmt:"; echo "$$unformatted"; exit 1; fi
+	go vet ./...
+	$(STATICCHECK) ./...
+
+check: ## Regenerate, format, lint, test, and want a clean tree
+	go generate ./...
+	gofmt -w $(GO_FILES)
+	$(MAKE) --no-print-directory lint test
+	@changes=$$(git status --porcelain); \
+	if [ -n "$$changes" ]; then echo "the tree is not clean:"; echo "$$changes"; exit 1; fi
