@@ -1,0 +1,118 @@
+// Package caller finds out who sends a request: by a bearer token of a configured OpenID Connect issuer, or by what the
+// platform's own IAM says about the caller that it admitted. A request without a valid credential has no principal, whatever
+// its headers hold.
+//
+// It must not know what a caller may do (package policy), what the request asks for, or how a refusal is written to the wire
+// (package gateway): it gives a Principal or an Error with a code.
+package caller
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"github.com/postern-ai/postern/shared/config"
+)
+
+// Principal is an authenticated caller. It may be shared between requests and goroutines and must not be changed.
+type Principal struct {
+	// Method says how the caller was authenticated.
+	Method Method
+	// Issuer is who vouches for the caller: the iss claim of its token, or AWSIssuer or EasyAuthIssuer.
+	Issuer string
+	// Subject names the caller within the issuer: the sub claim, an IAM ARN, a verified e-mail address of a Google identity.
+	Subject string
+	// Name is the caller for logs: the issuer's name in the configuration and the subject.
+	Name string
+	// Groups are the caller's groups, as the issuer gives them in the groups claim.
+	Groups []string
+	// Expires is when the credential ends; zero when that is not known.
+	Expires time.Time
+}
+
+// Method is a way to be authenticated.
+type Method string
+
+// The methods. All but OIDC are the platform's.
+const (
+	OIDC     Method = "oidc"
+	AWSIAM   Method = "aws_iam"
+	CloudRun Method = "cloud_run_iam"
+	EasyAuth Method = "azure_easy_auth"
+)
+
+// Platform reports whether the platform's own IAM admitted the caller.
+func (m Method) Platform() bool { return m == AWSIAM || m == CloudRun || m == EasyAuth }
+
+// The issuers of principals that come without an iss claim.
+const (
+	AWSIssuer      = "aws:iam"
+	EasyAuthIssuer = "azure:easyauth"
+)
+
+// Authenticator finds the principal of a request. Implementations look at the request's headers and context only, may be used
+// by several goroutines, honour the request's context while they wait for another caller's work, and return exactly one of a
+// principal and an error. The error is an *Error; it matches ErrNoCredential if and only if the request holds no credential
+// that the authenticator is there to judge.
+type Authenticator interface {
+	Authenticate(*http.Request) (*Principal, error)
+}
+
+// ErrNoCredential says "not mine, try the next". A credential that is an authenticator's own and is bad never matches it, so
+// that it cannot fall through to a weaker check.
+var ErrNoCredential = errors.New("no credential for this authenticator")
+
+// FirstOf returns an authenticator that asks each one in turn until one has an answer, which may be a refusal. When none has,
+// its error is the most telling of theirs. Without any authenticator it refuses every request.
+func FirstOf(authenticators ...Authenticator) Authenticator {
+	if len(authenticators) == 0 {
+		return Refuse()
+	}
+	return firstOf(authenticators)
+}
+
+type firstOf []Authenticator
+
+func (f firstOf) Authenticate(r *http.Request) (*Principal, error) {
+	var telling error
+	for _, a := range f {
+		principal, err := a.Authenticate(r)
+		if err == nil || !errors.Is(err, ErrNoCredential) {
+			return principal, err
+		}
+		if telling == nil || CodeOf(telling) == Missing {
+			telling = err
+		}
+	}
+	return nil, telling
+}
+
+// Refuse returns an authenticator that refuses every request, for a gateway that has not been told whom to let in.
+func Refuse() Authenticator { return refuse{} }
+
+type refuse struct{}
+
+func (refuse) Authenticate(*http.Request) (*Principal, error) {
+	return nil, &Error{Code: NotConfigured, Public: "this gateway has not been told whom to let in; its configuration needs callers or platform_callers"}
+}
+
+// Options are what New needs beside the document.
+type Options struct {
+	// Platform finds the caller that the platform admitted. It is used only if the document says so.
+	Platform Authenticator
+	// Transport fetches the issuers' keys. When nil, a transport of its own is used that takes no proxy from the environment.
+	Transport http.RoundTripper
+}
+
+// New returns the authenticator that a document describes. It fetches nothing: an issuer's keys are fetched by the first
+// request that needs them. Bearer tokens are judged before the platform's word, since they say more.
+func New(d *config.Document, o Options) Authenticator {
+	var authenticators []Authenticator
+	if len(d.Callers) > 0 {
+		authenticators = append(authenticators, NewBearer(d.Callers, o.Transport))
+	}
+	if d.PlatformCallers && o.Platform != nil {
+		authenticators = append(authenticators, o.Platform)
+	}
+	return FirstOf(authenticators...)
+}

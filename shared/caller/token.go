@@ -1,0 +1,203 @@
+package caller
+
+import (
+	"encoding/base64"
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+)
+
+// The limits of a token, checked before anything in it is parsed. Real tokens have a few kilobytes; Entra's grow with the
+// number of groups, up to 200 of them.
+const (
+	maxTokenBytes   = 16 << 10
+	maxSubjectBytes = 1024
+	maxKeyIDBytes   = 512
+)
+
+// leeway is how far the issuer's clock may be from ours (RFC 8725, RFC 7519 section 4.1.4).
+const leeway = time.Minute
+
+// token is a JWT that has been taken apart. Nothing in it is trusted until its signature has been verified.
+type token struct {
+	algorithm string
+	keyID     string
+	claims    claims
+	signed    string // the text that the signature is over
+	signature string // still encoded
+}
+
+// header is the JOSE header as far as it counts. The fields jku, x5u, jwk and x5c, by which a token would bring its own key,
+// are not read at all; refusing them would refuse issuers that send them out of habit.
+type header struct {
+	Algorithm   string         `json:"alg"`
+	KeyID       string         `json:"kid"`
+	Type        string         `json:"typ"`
+	ContentType string         `json:"cty"`
+	Critical    jsontext.Value `json:"crit"`
+	Encryption  jsontext.Value `json:"enc"`
+}
+
+// claims are the claims that count (RFC 7519 section 4.1, RFC 9068).
+type claims struct {
+	Issuer    string   `json:"iss"`
+	Subject   string   `json:"sub"`
+	Audience  texts    `json:"aud"`
+	Expires   *float64 `json:"exp"`
+	NotBefore *float64 `json:"nbf"`
+	IssuedAt  *float64 `json:"iat"`
+	Groups    texts    `json:"groups"`
+	// These two are Google's. Other issuers may give them any shape.
+	Email         any `json:"email"`
+	EmailVerified any `json:"email_verified"`
+}
+
+// texts is a claim that is one text or a list of texts.
+type texts []string
+
+// UnmarshalJSONFrom reads either form.
+func (t *texts) UnmarshalJSONFrom(d *jsontext.Decoder) error {
+	switch d.PeekKind() {
+	case '"':
+		var one string
+		if err := json.UnmarshalDecode(d, &one); err != nil {
+			return err
+		}
+		*t = texts{one}
+		return nil
+	case '[':
+		return json.UnmarshalDecode(d, (*[]string)(t))
+	case 'n':
+		return d.SkipValue()
+	default:
+		return errors.New("neither a text nor a list of texts")
+	}
+}
+
+// bearer returns the credential of a header in the Bearer scheme (RFC 6750). Two headers, or two credentials in one, are
+// refused: two parties that pick different ones would see different callers.
+func bearer(r *http.Request, name string) (string, *Error) {
+	values := r.Header[name]
+	if len(values) == 0 {
+		return "", missing()
+	}
+	if len(values) > 1 {
+		return "", malformed("the header is given more than once")
+	}
+	scheme, credential, _ := strings.Cut(values[0], " ")
+	if !strings.EqualFold(scheme, "Bearer") {
+		return "", missing()
+	}
+	credential = strings.Trim(credential, " ")
+	switch {
+	case credential == "":
+		return "", missing()
+	case len(credential) > maxTokenBytes:
+		return "", malformed("the token is too long")
+	case strings.ContainsAny(credential, " ,\t"):
+		return "", malformed("the header holds more than one credential")
+	}
+	return credential, nil
+}
+
+// parse takes a compact JWS apart. What is no JWT at all is not ours to judge; what looks like one and is broken is.
+func parse(text string) (*token, *Error) {
+	encodedHeader, rest, ok := strings.Cut(text, ".")
+	encodedPayload, signature, ok2 := strings.Cut(rest, ".")
+	if !ok || !ok2 {
+		e := malformed("the token has no three parts")
+		e.notMine = true
+		return nil, e
+	}
+	if strings.Contains(signature, ".") {
+		return nil, malformed("the token has more than three parts; an encrypted one cannot be read")
+	}
+	var h header
+	if err := decode(encodedHeader, &h); err != nil {
+		return nil, malformed("the header is not JSON in base64url")
+	}
+	if problem := h.check(); problem != "" {
+		return nil, malformed(problem)
+	}
+	t := &token{algorithm: h.Algorithm, keyID: h.KeyID, signature: signature, signed: text[:len(text)-len(signature)-1]}
+	if err := decode(encodedPayload, &t.claims); err != nil {
+		return nil, malformed("the claims are not JSON in base64url, or have the wrong types")
+	}
+	if problem := t.claims.check(); problem != "" {
+		return nil, malformed(problem)
+	}
+	return t, nil
+}
+
+// decode reads base64url without padding, and JSON without duplicate names or anything after it.
+func decode(encoded string, into any) error {
+	if strings.ContainsAny(encoded, "\r\n") { // which the decoder would skip
+		return base64.CorruptInputError(0)
+	}
+	text, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
+	if err != nil {
+		return err
+	}
+	if len(text) == 0 || text[0] != '{' {
+		return errors.New("not an object")
+	}
+	return json.Unmarshal(text, into)
+}
+
+// check applies RFC 8725 to the header.
+func (h *header) check() string {
+	kind := strings.ToLower(strings.TrimPrefix(strings.ToLower(h.Type), "application/"))
+	switch {
+	case h.Critical != nil:
+		return "the header demands an extension (crit) that is not understood"
+	case h.Encryption != nil:
+		return "the token is encrypted"
+	// RFC 8725 section 3.11: a JWT of another kind, such as a logout token, must not pass for an access token.
+	case kind != "" && kind != "jwt" && kind != "at+jwt":
+		return "the token is of a kind (typ) that is no access token"
+	case h.ContentType != "":
+		return "the token is nested (cty)"
+	case len(h.KeyID) > maxKeyIDBytes:
+		return "the key id is too long"
+	}
+	return ""
+}
+
+// check looks at what every token must have.
+func (c *claims) check() string {
+	switch {
+	case c.Issuer == "":
+		return "there is no iss claim"
+	case c.Subject == "" || len(c.Subject) > maxSubjectBytes:
+		return "the sub claim is missing or too long"
+	case c.Expires == nil:
+		return "there is no exp claim"
+	}
+	for _, date := range []*float64{c.Expires, c.NotBefore, c.IssuedAt} {
+		// Up to the year 9999, which also keeps the conversion to an integer in range.
+		if date != nil && (*date < 0 || *date > 253402300799) {
+			return "a date is out of range"
+		}
+	}
+	return ""
+}
+
+// expires is the end of the token's life, without the leeway.
+func (c *claims) expires() time.Time { return time.Unix(int64(*c.Expires), 0) }
+
+// current reports a token whose time has not come or is over.
+func (c *claims) current(now time.Time) *Error {
+	if !now.Before(c.expires().Add(leeway)) {
+		return &Error{Code: Expired, Public: "the token has expired; get a new one from its issuer"}
+	}
+	for _, date := range []*float64{c.NotBefore, c.IssuedAt} {
+		if date != nil && now.Add(leeway).Before(time.Unix(int64(*date), 0)) {
+			return &Error{Code: NotYetValid, Public: "the token is not valid yet; check the clocks of its issuer and of the gateway"}
+		}
+	}
+	return nil
+}
