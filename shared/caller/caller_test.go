@@ -117,6 +117,7 @@ func TestFirstOf(t *testing.T) {
 		{name: "the next is asked when the credential is no JWT", chain: caller.FirstOf(bearer, alice), head: []string{"Authorization", "Bearer unused"}, want: "alice"},
 		{name: "a bad credential does not fall through", chain: caller.FirstOf(fixed{err: &caller.Error{Code: caller.Expired, Public: "x"}}, alice), code: caller.Expired},
 		{name: "two Authorization headers do not fall through", chain: caller.FirstOf(bearer, alice), head: []string{"Authorization", "Bearer a", "Authorization", "Bearer b"}, code: caller.Malformed},
+		{name: "two credentials in one header do not fall through", chain: caller.FirstOf(bearer, alice), head: []string{"Authorization", "Bearer a, Bearer b"}, code: caller.Malformed},
 		{name: "when nobody has an answer the most telling error is given", chain: caller.FirstOf(platform, bearer), head: []string{"Authorization", "Bearer unused"}, code: caller.Malformed},
 		{name: "when there is nothing at all the credential is missing", chain: caller.FirstOf(bearer, platform), code: caller.Missing},
 	}
