@@ -1,0 +1,246 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"iter"
+	"net/http"
+	"sync"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/postern-ai/postern/shared/chat"
+	"github.com/postern-ai/postern/shared/policy"
+	"github.com/postern-ai/postern/shared/provider"
+	"github.com/postern-ai/postern/shared/sse"
+)
+
+// chat serves POST /v1/chat/completions.
+func (x *exchange) chat() *chat.Error {
+	if err := x.authenticate(); err != nil {
+		return err
+	}
+	body, failure := x.body()
+	if failure != nil {
+		return failure
+	}
+	limits := x.g.limits
+	req, err := chat.Decode(body, chat.Limits{Depth: limits.MaxDepth, Messages: limits.MaxMessages})
+	if err != nil {
+		return asError(err)
+	}
+	x.requested, x.streamed = req.Model, req.Stream
+	x.payload.request(x.g.logging.LogPayloads, body)
+	if err := x.admit(); err != nil {
+		return err
+	}
+	model := x.g.models[x.route.Upstream.Name]
+	upstream := *req
+	upstream.Model = x.route.Model
+	ctx, cancel := context.WithTimeout(x.ctx, x.route.Upstream.Timeout)
+	defer cancel()
+	if req.Stream {
+		return x.stream(ctx, model, &upstream)
+	}
+	return x.answer(ctx, model, &upstream)
+}
+
+// admit finds the upstream of the model and asks the policy whether the caller
+// may use it. Nothing is sent or fetched before it has said yes.
+func (x *exchange) admit() *chat.Error {
+	route, ok := x.g.router.Route(x.requested)
+	if !ok {
+		return noModel(x.requested)
+	}
+	x.route = route
+	if d := x.g.policy.Decide(x.principal, policy.Target{Model: x.requested, Upstream: route.Upstream.Name}); !d.Allowed {
+		return &chat.Error{
+			Status: http.StatusForbidden, Type: chat.TypePermission, Code: "model_not_allowed", Param: "model",
+			Message: "Your identity is not allowed to use this model. GET /v1/models lists those that it may use; ask the gateway's operator for more.",
+			Err:     &reasonError{d.Reason},
+		}
+	}
+	return nil
+}
+
+func noModel(name string) *chat.Error {
+	return &chat.Error{
+		Status: http.StatusNotFound, Type: chat.TypeInvalidRequest, Code: chat.CodeModelNotFound, Param: "model",
+		Message: "The model `" + chat.Clip(name, 128) + "` does not exist here. GET /v1/models lists the models of this gateway.",
+	}
+}
+
+// answer gets the whole answer and passes it on.
+func (x *exchange) answer(ctx context.Context, model provider.Model, req *chat.Request) *chat.Error {
+	resp, err := model.Chat(ctx, req)
+	if err != nil {
+		return asError(err)
+	}
+	x.usage = resp.Usage
+	x.first = time.Since(x.start)
+	body := []byte(resp.Wire)
+	if body == nil {
+		if body, err = json.Marshal(resp); err != nil {
+			return unencodable(err)
+		}
+	}
+	x.payload.response(body)
+	x.status, x.wrote = http.StatusOK, true
+	send(x.w, http.StatusOK, body)
+	return nil
+}
+
+// errFirstByte is the cause of a stream that was given up because nothing came.
+var errFirstByte = errors.New("nothing came within limits.first_byte_timeout")
+
+// stream passes an answer on chunk by chunk.
+func (x *exchange) stream(ctx context.Context, model provider.Model, req *chat.Request) *chat.Error {
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	patience := time.AfterFunc(x.g.limits.FirstByteTimeout, func() { cancel(errFirstByte) })
+	defer patience.Stop()
+	chunks, err := model.Stream(ctx, req)
+	if err != nil {
+		return late(ctx, err)
+	}
+	x.out = &outlet{w: x.w, silence: x.g.keepAlive}
+	x.out.watch()
+	defer x.out.close()
+	return x.pump(ctx, chunks, req.WantsUsage(), patience)
+}
+
+// pump moves chunks to the caller until the answer is complete.
+func (x *exchange) pump(ctx context.Context, chunks iter.Seq2[*chat.Chunk, error], wantsUsage bool, patience *time.Timer) *chat.Error {
+	var buf bytes.Buffer
+	for chunk, err := range chunks {
+		if err != nil {
+			return late(ctx, err)
+		}
+		if x.first == 0 {
+			patience.Stop()
+			x.first = time.Since(x.start)
+		}
+		if chunk.Usage != nil {
+			x.usage = chunk.Usage
+			if !wantsUsage && len(chunk.Choices) == 0 {
+				continue
+			}
+		}
+		data := []byte(chunk.Wire)
+		if data == nil {
+			buf.Reset()
+			if err := json.MarshalWrite(&buf, chunk); err != nil {
+				return unencodable(err)
+			}
+			data = buf.Bytes()
+		}
+		x.payload.response(data)
+		if err := x.out.send(data); err != nil {
+			return gone(err)
+		}
+	}
+	if err := x.out.send([]byte("[DONE]")); err != nil {
+		return gone(err)
+	}
+	x.status, x.wrote = http.StatusOK, true
+	return nil
+}
+
+// gone is for the log: the caller has left and reads no more.
+func gone(err error) *chat.Error {
+	return &chat.Error{Status: statusGone, Type: chat.TypeServer, Code: "client_closed_request", Message: "The caller went away.", Err: err}
+}
+
+// statusGone is what proxies log for a caller that left before the answer.
+const statusGone = 499
+
+// late tells a wait that the gateway itself ended from a caller that left.
+func late(ctx context.Context, err error) *chat.Error {
+	e := asError(err)
+	if context.Cause(ctx) == errFirstByte {
+		e = &chat.Error{
+			Status: http.StatusGatewayTimeout, Type: chat.TypeServer, Code: chat.CodeUpstreamTimeout,
+			Message: "The upstream did not begin to answer in time. Try again.", Err: errFirstByte,
+		}
+	}
+	return e
+}
+
+// asError returns the public error in err. One that has none is our own fault.
+func asError(err error) *chat.Error {
+	if known, ok := errors.AsType[*chat.Error](err); ok {
+		return known
+	}
+	return &chat.Error{
+		Status: http.StatusInternalServerError, Type: chat.TypeServer, Code: "internal_error",
+		Message: "The gateway failed to handle the request. Try again.", Err: err,
+	}
+}
+
+// outlet writes events to the caller and, where none has come for a while, a
+// comment, so that no front on the way takes the connection for dead. The
+// comment is written by a timer, hence the lock.
+type outlet struct {
+	w       http.ResponseWriter
+	silence time.Duration
+
+	mu     sync.Mutex
+	events *sse.Writer // nil until the first event
+	timer  *time.Timer
+	closed bool
+}
+
+func (o *outlet) watch() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.timer = time.AfterFunc(o.silence, o.comment)
+}
+
+func (o *outlet) comment() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.closed {
+		return
+	}
+	o.open()
+	if o.events.Comment("keep-alive") == nil {
+		o.timer.Reset(o.silence)
+	}
+}
+
+func (o *outlet) send(data []byte) error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.open()
+	o.timer.Reset(o.silence)
+	return o.events.Data(data)
+}
+
+// open is called with the lock held.
+func (o *outlet) open() {
+	if o.events == nil {
+		o.events = sse.NewWriter(o.w)
+	}
+}
+
+// fail ends the stream with an error event, if it has begun, and reports
+// whether it had. It closes the outlet, so that the answer is the same after.
+func (o *outlet) fail(body []byte) bool {
+	o.close()
+	if o.events == nil {
+		return false
+	}
+	_ = o.events.Data(body)
+	return true
+}
+
+// close makes sure that the timer writes nothing more. The handler must not
+// return before that.
+func (o *outlet) close() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.closed = true
+	o.timer.Stop()
+}
