@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strings"
@@ -89,44 +88,14 @@ func (e Environment) Read(_ context.Context, ref Ref) (Value, error) {
 	return ref.Select(text)
 }
 
-// Files is the Reader of file:// references.
-type Files struct{}
-
-// Read returns the content of the file that ref names, without one line break at its end. It reads regular files of at most 64 KiB.
-func (Files) Read(_ context.Context, ref Ref) (Value, error) {
-	// Stat comes first: opening a pipe would wait for its other end without regard to ctx.
-	info, err := os.Stat(ref.Name)
-	if errors.Is(err, os.ErrNotExist) {
-		return Value{}, &Error{Ref: ref, Reason: "no such file", Err: ErrNotFound}
-	}
-	if err != nil {
-		return Value{}, &Error{Ref: ref, Reason: "the file cannot be read", Err: err}
-	}
-	if !info.Mode().IsRegular() {
-		return Value{}, &Error{Ref: ref, Reason: "not a regular file"}
-	}
-	file, err := os.Open(ref.Name)
-	if err != nil {
-		return Value{}, &Error{Ref: ref, Reason: "the file cannot be read", Err: err}
-	}
-	defer func() { _ = file.Close() }()
-	content, err := io.ReadAll(io.LimitReader(file, maxSecret+1))
-	if err != nil {
-		return Value{}, &Error{Ref: ref, Reason: "the file cannot be read", Err: err}
-	}
-	// Editors and shells end a file with a line break that was never part of the secret.
-	text := strings.TrimSuffix(strings.TrimSuffix(string(content), "\n"), "\r")
-	return ref.Select(text)
-}
-
 // Select returns what ref means within the text that its store holds: the whole text, or one field of the JSON object in it.
 // Every Reader ends with it, so that #field means the same everywhere. Its errors never quote the text.
 func (r Ref) Select(text string) (Value, error) {
 	if len(text) > maxSecret {
-		return Value{}, &Error{Ref: r, Reason: fmt.Sprintf("larger than %d bytes", maxSecret)}
+		return Value{}, &Error{Ref: r, Reason: fmt.Sprintf("larger than %d bytes", maxSecret), Err: ErrUnusable}
 	}
 	if text == "" {
-		return Value{}, &Error{Ref: r, Reason: "it is empty"}
+		return Value{}, &Error{Ref: r, Reason: "it is empty", Err: ErrUnusable}
 	}
 	if r.Field == "" {
 		return NewValue(text), nil
@@ -134,7 +103,7 @@ func (r Ref) Select(text string) (Value, error) {
 	var fields map[string]jsontext.Value
 	if err := json.Unmarshal([]byte(text), &fields); err != nil {
 		// The cause is left out: it may quote the content.
-		return Value{}, &Error{Ref: r, Reason: "a #field was asked for and the content is not one JSON object"}
+		return Value{}, &Error{Ref: r, Reason: "a #field was asked for and the content is not one JSON object", Err: ErrUnusable}
 	}
 	raw, ok := fields[r.Field]
 	if !ok {
@@ -142,10 +111,10 @@ func (r Ref) Select(text string) (Value, error) {
 	}
 	var field string
 	if err := json.Unmarshal(raw, &field); err != nil {
-		return Value{}, &Error{Ref: r, Reason: "the field is not a JSON string"}
+		return Value{}, &Error{Ref: r, Reason: "the field is not a JSON string", Err: ErrUnusable}
 	}
 	if field == "" {
-		return Value{}, &Error{Ref: r, Reason: "the field is empty"}
+		return Value{}, &Error{Ref: r, Reason: "the field is empty", Err: ErrUnusable}
 	}
 	return NewValue(field), nil
 }

@@ -100,7 +100,7 @@ func TestSecretsAreReadFromFiles(t *testing.T) {
 		{name: "a missing file", file: "missing", wantError: "no such file"},
 		{name: "an empty file", file: "empty", wantError: "it is empty"},
 		{name: "a file that is too large", file: "huge", wantError: "larger than"},
-		{name: "a directory", file: "", wantError: "not a regular file"},
+		{name: "a directory", file: "", wantError: "it is a directory; add the name of one file in it as #name"},
 		{name: "a pipe, which would wait for a writer", file: "pipe", wantError: "not a regular file"},
 	}
 	for _, test := range tests {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"path"
 	"strings"
 )
 
@@ -36,15 +35,17 @@ type Ref struct {
 
 // ParseRef reads a reference in one of these spellings:
 //
-//	plain-name                        this cloud's own store
+//	plain-name                        this cloud's own store; any form of a name that follows aws-sm://, gcp-sm:// or azure-kv:// there
 //	env://NAME                        an environment variable
-//	file:///absolute/path             a file, for example a mounted secret
-//	aws-sm://name                     AWS Secrets Manager
-//	gcp-sm://name                     Google Secret Manager
-//	azure-kv://vault/name             Azure Key Vault
-//	{vault://aws/NAME}                the same three stores in the spelling of other gateways: aws, gcp, azure, env
+//	file:///absolute/path             a file
+//	file:///absolute/directory#key    one file of a directory, as Kubernetes mounts a secret
+//	aws-sm://name                     AWS Secrets Manager, by name or ARN
+//	gcp-sm://name                     Google Secret Manager, also projects/P/secrets/S and projects/P/locations/L/secrets/S
+//	azure-kv://vault/name             Azure Key Vault; without vault/ the vault that the function is configured with
+//	{vault://aws/NAME}                the same stores in the spelling of other gateways, described at parseVault
 //
-// Each may end in #field; a store with versions takes ?version=.
+// Each may end in #field, which means one member of the JSON object that is stored there. The three stores have versions, and
+// ?version= before the # pins one: a version id or staging label, a version number or alias, or a version id.
 // An error never repeats the text, because what was put there by mistake may be the secret itself.
 func ParseRef(text string) (Ref, error) {
 	if len(text) > maxRef {
@@ -75,38 +76,7 @@ func ParseRef(text string) (Ref, error) {
 		}
 		ref.Version = version
 	}
-	if err := ref.check(); err != nil {
-		return Ref{}, err
-	}
-	return ref, nil
-}
-
-// parseVault reads {vault://aws/NAME} and {vault://aws/NAME/field}, the spelling that other gateways use for the same stores.
-func parseVault(text string) (Ref, error) {
-	const form = "{vault://aws/NAME}, {vault://gcp/NAME}, {vault://azure/NAME} or {vault://env/NAME}"
-	inner, ok := strings.CutSuffix(strings.TrimPrefix(text, "{"), "}")
-	if !ok {
-		return Ref{}, fmt.Errorf("secret reference in braces must have the form %s", form)
-	}
-	rest, ok := strings.CutPrefix(inner, "vault://")
-	if !ok {
-		return Ref{}, fmt.Errorf("secret reference in braces must have the form %s", form)
-	}
-	cloud, name, _ := strings.Cut(rest, "/")
-	name, field, hasField := strings.Cut(name, "#")
-	if hasField && field == "" {
-		return Ref{}, errors.New("secret reference ends in an empty #field")
-	}
-	stores := map[string]string{"aws": StoreAWS, "gcp": StoreGCP, "azure": StoreKeyVault, "env": StoreEnv}
-	store, ok := stores[cloud]
-	if !ok {
-		return Ref{}, fmt.Errorf("secret reference in braces must have the form %s", form)
-	}
-	ref := Ref{Store: store, Name: name, Field: field}
-	if err := ref.check(); err != nil {
-		return Ref{}, err
-	}
-	return ref, nil
+	return ref.checked()
 }
 
 func parseVersion(query string) (string, error) {
@@ -115,38 +85,6 @@ func parseVersion(query string) (string, error) {
 		return "", errors.New("secret reference may carry one option only: ?version=")
 	}
 	return values.Get("version"), nil
-}
-
-// check applies each store's own naming rules, so that a bad reference fails when the document is loaded and not at the first request.
-func (r Ref) check() error {
-	if r.Name == "" {
-		return errors.New("secret reference names no secret")
-	}
-	if strings.Contains(r.Name, "://") {
-		return errors.New("secret reference holds a second ://")
-	}
-	for _, part := range []string{r.Name, r.Version, r.Field} {
-		if strings.ContainsFunc(part, func(c rune) bool { return c <= ' ' || c == 0x7f || strings.ContainsRune("{}#?", c) }) {
-			return errors.New("secret reference holds a space, a control character or one of {}#? where a name is expected")
-		}
-	}
-	switch r.Store {
-	case StoreOwn, StoreAWS, StoreGCP, StoreKeyVault:
-		return nil
-	case StoreEnv, StoreFile:
-		if r.Version != "" {
-			return fmt.Errorf("%s:// has no versions; remove ?version=", r.Store)
-		}
-	default:
-		return errors.New("secret reference names an unknown store; known are env://, file://, aws-sm://, gcp-sm://, azure-kv:// and a plain name")
-	}
-	if r.Store == StoreFile && (!path.IsAbs(r.Name) || path.Clean(r.Name) != r.Name) {
-		return errors.New("file:// needs an absolute path without . or .. parts: file:///run/secrets/name")
-	}
-	if r.Store == StoreEnv && strings.ContainsAny(r.Name, "=/") {
-		return errors.New("env:// needs the name of one environment variable")
-	}
-	return nil
 }
 
 // String returns the reference in the form that ParseRef reads.

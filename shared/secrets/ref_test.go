@@ -26,7 +26,21 @@ func TestReferencesAreReadInEverySpelling(t *testing.T) {
 		{"Azure Key Vault", "azure-kv://my-vault/openai", secrets.Ref{Store: "azure-kv", Name: "my-vault/openai"}},
 		{"the braces spelling for AWS", "{vault://aws/BEDROCK_SECRET_ACCESS_KEY}", secrets.Ref{Store: "aws-sm", Name: "BEDROCK_SECRET_ACCESS_KEY"}},
 		{"the braces spelling for Google", "{vault://gcp/VERTEX_SERVICE_ACCOUNT_JSON}", secrets.Ref{Store: "gcp-sm", Name: "VERTEX_SERVICE_ACCOUNT_JSON"}},
-		{"the braces spelling for Azure", "{vault://azure/KEY#field}", secrets.Ref{Store: "azure-kv", Name: "KEY", Field: "field"}},
+		{"an ARN with its store", "aws-sm://arn:aws-us-gov:secretsmanager:us-gov-west-1:123456789012:secret:a/b-AbCdEf#k", secrets.Ref{Store: "aws-sm", Name: "arn:aws-us-gov:secretsmanager:us-gov-west-1:123456789012:secret:a/b-AbCdEf", Field: "k"}},
+		{"a regional secret of Google", "gcp-sm://projects/p/locations/europe-west3/secrets/s", secrets.Ref{Store: "gcp-sm", Name: "projects/p/locations/europe-west3/secrets/s"}},
+		{"a full version name of Google", "gcp-sm://projects/123/secrets/s/versions/7#k", secrets.Ref{Store: "gcp-sm", Name: "projects/123/secrets/s", Version: "7", Field: "k"}},
+		{"the same version twice", "gcp-sm://s/versions/7?version=7", secrets.Ref{Store: "gcp-sm", Name: "s", Version: "7"}},
+		{"an alias of Google", "gcp-sm://s?version=previous", secrets.Ref{Store: "gcp-sm", Name: "s", Version: "previous"}},
+		{"a version of Azure Key Vault", "azure-kv://my-vault/openai?version=0123456789abcdef0123456789ABCDEF", secrets.Ref{Store: "azure-kv", Name: "my-vault/openai", Version: "0123456789abcdef0123456789ABCDEF"}},
+		{"Azure Key Vault without its vault", "azure-kv://openai", secrets.Ref{Store: "azure-kv", Name: "openai"}},
+		{"one file of a mounted directory", "file:///var/run/secrets/openai/#api-key", secrets.Ref{Store: "file", Name: "/var/run/secrets/openai", Field: "api-key"}},
+		{"the braces spelling for Azure", "{vault://azure/KEY/field}", secrets.Ref{Store: "azure-kv", Name: "KEY", Field: "field"}},
+		{"a field in braces", "{vault://aws/team%2Fopenai/key}", secrets.Ref{Store: "aws-sm", Name: "team/openai", Field: "key"}},
+		{"a slash at the end in braces, which means no field", "{vault://aws/team/openai/}", secrets.Ref{Store: "aws-sm", Name: "team/openai"}},
+		{"the current version in braces", "{vault://aws/openai/key#1}", secrets.Ref{Store: "aws-sm", Name: "openai", Field: "key"}},
+		{"the previous version in braces", "{vault://aws/openai#2}", secrets.Ref{Store: "aws-sm", Name: "openai", Version: "AWSPREVIOUS"}},
+		{"a numbered version in braces", "{vault://gcp/openai/key#12}", secrets.Ref{Store: "gcp-sm", Name: "openai", Version: "12", Field: "key"}},
+		{"a variable in braces with hyphens", "{vault://env/my-openai-key/k}", secrets.Ref{Store: "env", Name: "MY_OPENAI_KEY", Field: "k"}},
 		{"the braces spelling for the environment", "{vault://env/KEY}", secrets.Ref{Store: "env", Name: "KEY"}},
 	}
 	for _, test := range tests {
@@ -66,6 +80,27 @@ func TestBadReferencesAreRefusedWithoutRepeatingThem(t *testing.T) {
 		{"a space", "env://A " + canary, "control character"},
 		{"a line break", "env://A\n" + canary, "control character"},
 		{"a path as a variable name", "env://a/" + canary, "one environment variable"},
+		{"a name that AWS cannot have", "aws-sm://" + canary + "!", "letters, digits and"},
+		{"a short ARN", "aws-sm://arn:aws:secretsmanager:" + canary, "full ARN"},
+		{"an ARN of another service", "aws-sm://arn:aws:ssm:eu-west-1:123456789012:parameter/" + canary, "full ARN"},
+		{"a name that Google cannot have", "gcp-sm://" + canary + ".x", "Google Secret Manager has a name"},
+		{"an unfinished resource name", "gcp-sm://projects/" + canary, "Google Secret Manager has a name"},
+		{"the newest version of Google", "gcp-sm://" + canary + "/versions/latest", "may not be in use yet"},
+		{"the newest version of Google as an option", "gcp-sm://" + canary + "?version=latest", "may not be in use yet"},
+		{"two versions", "gcp-sm://" + canary + "/versions/7?version=8", "two versions"},
+		{"an empty version in a name", "gcp-sm://" + canary + "/versions/", "two versions"},
+		{"a version that Google cannot have", "gcp-sm://" + canary + "?version=0", "number or an alias"},
+		{"a name that Key Vault cannot have", "azure-kv://vault/" + canary + "_x", "letters, digits and hyphens"},
+		{"a whole host as a vault", "azure-kv://evil.example.com/" + canary, "short name of the vault"},
+		{"a version that Key Vault cannot have", "azure-kv://vault/" + canary + "?version=7", "32 hexadecimal digits"},
+		{"a field behind # in braces", "{vault://aws/" + canary + "#key}", "a field is written"},
+		{"a third version in braces", "{vault://aws/" + canary + "#3}", "1 (current) or 2"},
+		{"a field behind # in braces for Google", "{vault://gcp/" + canary + "#key}", "version is a number"},
+		{"a version in braces where none fits", "{vault://azure/" + canary + "#1}", "takes no #version"},
+		{"a version of a variable in braces", "{vault://env/" + canary + "#1}", "takes no #version"},
+		{"a stray percent sign in braces", "{vault://aws/" + canary + "%zz}", "percent-encoded"},
+		{"an option in braces", "{vault://aws/" + canary + "?region=x}", "control character"},
+		{"nothing in braces", "{vault://aws/}", "names no secret"},
 		{"too long", "env://" + strings.Repeat(canary, 200), "longer than"},
 	}
 	for _, test := range tests {
@@ -83,7 +118,8 @@ func TestBadReferencesAreRefusedWithoutRepeatingThem(t *testing.T) {
 }
 
 func FuzzParseRef(f *testing.F) {
-	for _, seed := range []string{"openai", "env://A#b", "file:///a/b#c", "aws-sm://a/b?version=%20x#f", "{vault://aws/A/b#c}", "gcp-sm://p?version=a%26b"} {
+	for _, seed := range []string{"openai", "env://A#b", "file:///a/b#c", "aws-sm://a/b?version=%20x#f", "{vault://aws/A/b#c}", "gcp-sm://p?version=a%26b",
+		"gcp-sm://projects/p/locations/l/secrets/s/versions/3", "azure-kv://vault/n?version=0123456789abcdef0123456789abcdef", "{vault://gcp/a%2Fb/c#1}", "file:///a/", "file:///", "{vault://env/a-b}"} {
 		f.Add(seed)
 	}
 	f.Fuzz(func(t *testing.T, text string) {

@@ -1,0 +1,184 @@
+package secrets
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"syscall"
+	"time"
+
+	"github.com/go-json-experiment/json"
+)
+
+const (
+	// maxReply is the largest reply of a store that is read, in bytes: a secret of 64 KiB of which every byte is escaped as \u0000, and
+	// what is around it.
+	maxReply = 512 << 10
+	// defaultTimeout bounds one read from a store, with all requests that it takes.
+	defaultTimeout = 3 * time.Second
+)
+
+// errLarge is the cause when a reply is larger than maxReply.
+var errLarge = errors.New("the reply is too large")
+
+// Authorizer puts this function's own credential for a store on a request. The authorizers of the identity packages are such.
+type Authorizer interface {
+	// Authorize sets headers of the request and honours its context.
+	Authorize(request *http.Request) error
+	// Rejected is told that the store did not accept the credential on the request.
+	Rejected(request *http.Request)
+}
+
+// Bounded returns a client that never follows a redirect, which could carry a credential elsewhere, and that reads at most 512 KiB of
+// any reply. Nil means [http.DefaultTransport]. It has no deadline of its own.
+func Bounded(transport http.RoundTripper) *http.Client {
+	if transport == nil {
+		transport = http.DefaultTransport
+	}
+	return &http.Client{
+		Transport:     bounded{transport},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+type bounded struct{ next http.RoundTripper }
+
+func (b bounded) RoundTrip(request *http.Request) (*http.Response, error) {
+	response, err := b.next.RoundTrip(request)
+	if err != nil {
+		return nil, err
+	}
+	response.Body = &boundedBody{ReadCloser: response.Body, left: maxReply}
+	return response, nil
+}
+
+type boundedBody struct {
+	io.ReadCloser
+	left int
+}
+
+func (b *boundedBody) Read(p []byte) (int, error) {
+	n, err := b.ReadCloser.Read(p[:min(len(p), b.left+1)])
+	b.left -= n
+	if b.left < 0 {
+		return 0, errLarge
+	}
+	return n, err
+}
+
+// WithTimeout bounds one read from a store. A timeout of zero means 3 s.
+func WithTimeout(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+	if timeout <= 0 {
+		timeout = defaultTimeout
+	}
+	return context.WithTimeout(ctx, timeout)
+}
+
+// Remote talks to a store that is a JSON API behind bearer tokens. It is safe for concurrent use.
+type Remote struct {
+	// HTTP sends the requests. It is one that [Bounded] has made.
+	HTTP *http.Client
+	// Authorizer puts the function's own credential on each request.
+	Authorizer Authorizer
+}
+
+// Reply is the whole answer of a store, whatever its status.
+type Reply struct {
+	Status int
+	Header http.Header
+	Body   []byte
+}
+
+// Send sends a request about a secret, which must be one that can be sent twice. When the store rejects the credential, which may have
+// been revoked since it was cached, the request is authorized and sent once more. The error is an *[Error].
+func (r *Remote) Send(request *http.Request, ref Ref) (Reply, error) {
+	reply, err := r.once(request, ref)
+	if err != nil || reply.Status != http.StatusUnauthorized {
+		return reply, err
+	}
+	again := request.Clone(request.Context())
+	if request.GetBody != nil {
+		if again.Body, err = request.GetBody(); err != nil {
+			return Reply{}, Unreachable(ref, err)
+		}
+	}
+	r.Authorizer.Rejected(request)
+	return r.once(again, ref)
+}
+
+func (r *Remote) once(request *http.Request, ref Ref) (Reply, error) {
+	if err := r.Authorizer.Authorize(request); err != nil {
+		if ended := request.Context().Err(); ended != nil {
+			return Reply{}, Unreachable(ref, err)
+		}
+		return Reply{}, &Error{Ref: ref, Reason: "this function has no credential of its own for the store", Err: err}
+	}
+	response, err := r.HTTP.Do(request)
+	if err != nil {
+		return Reply{}, Unreachable(ref, err)
+	}
+	defer func() { _ = response.Body.Close() }()
+	body, err := io.ReadAll(response.Body)
+	if err != nil {
+		return Reply{}, Unreachable(ref, err)
+	}
+	return Reply{Status: response.StatusCode, Header: response.Header, Body: body}, nil
+}
+
+// Decode reads the reply as one JSON value into target. The error is an *[Error] that quotes nothing of the reply.
+func (r Reply) Decode(target any, ref Ref) error {
+	if err := json.Unmarshal(r.Body, target); err != nil {
+		return &Error{Ref: ref, Reason: "the store's reply is not what its API describes"}
+	}
+	return nil
+}
+
+// Unexpected is the error for a status that a store's reader has no better words for.
+func (r Reply) Unexpected(ref Ref) error {
+	switch {
+	case r.Status == http.StatusTooManyRequests:
+		return &Error{Ref: ref, Reason: "the store is throttling (429)"}
+	case r.Status >= http.StatusInternalServerError:
+		return &Error{Ref: ref, Reason: fmt.Sprintf("the store has failed (%d)", r.Status)}
+	}
+	return &Error{Ref: ref, Reason: fmt.Sprintf("the store answers with status %d", r.Status)}
+}
+
+// Unreachable is the error for a request that brought no reply. It names the kind of the cause and never its text, since URLs and replies
+// appear in such texts.
+func Unreachable(ref Ref, err error) error {
+	reason := "the store cannot be reached"
+	if kind := kindOf(err); kind != "" {
+		reason += ": " + kind
+	}
+	return &Error{Ref: ref, Reason: reason, Err: err}
+}
+
+func kindOf(err error) string {
+	timed, isNet := errors.AsType[net.Error](err)
+	switch {
+	case errors.Is(err, errLarge):
+		return errLarge.Error()
+	case errors.Is(err, context.Canceled):
+		return "cancelled"
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), isNet && timed.Timeout():
+		return "timed out"
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
+		return "connection closed"
+	}
+	if _, ok := errors.AsType[*net.DNSError](err); ok {
+		return "host name not found"
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return "certificate not trusted"
+	}
+	if number, ok := errors.AsType[syscall.Errno](err); ok {
+		return number.Error()
+	}
+	return ""
+}
