@@ -30,7 +30,7 @@ test: e2e ## Vet, then all tests with the race detector
 # part of the Go tests and run where node is installed.
 e2e:
 	@if command -v npm >/dev/null; then \
-	  $(MAKE) --no-print-directory $(E2E)/node_modules/.package-lock.json; \
+	  $(MAKE) -s --no-print-directory $(E2E)/node_modules/.package-lock.json; \
 	else \
 	  echo "node is not installed: the end-to-end tests with npm clients will not run"; \
 	fi
