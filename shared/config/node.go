@@ -12,9 +12,9 @@ import (
 )
 
 // The document's own limits. A document is written by the operator, so these only keep a mistake (the wrong file) from
-// costing a cold start: the YAML parser's memory grows with the square of the nesting depth.
+// costing a cold start: what the YAML parser allocates grows with the square of the nesting and of a mapping's fields.
 const (
-	maxDocumentBytes = 1 << 20
+	maxDocumentBytes = 512 << 10
 	maxNesting       = 32
 )
 
