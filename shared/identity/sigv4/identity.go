@@ -111,9 +111,9 @@ func newClient() *http.Client {
 		DialContext:           (&net.Dialer{Timeout: time.Second}).DialContext,
 		TLSHandshakeTimeout:   2 * time.Second,
 		ResponseHeaderTimeout: 2 * time.Second,
-		MaxIdleConnsPerHost:   1,
-		IdleConnTimeout:       30 * time.Second,
-		ForceAttemptHTTP2:     true,
+		// Credentials are fetched about once an hour; by then a kept connection would be dead.
+		DisableKeepAlives:      true,
+		MaxResponseHeaderBytes: 64 << 10,
 	}
 	return &http.Client{
 		Transport:     transport,
