@@ -67,14 +67,3 @@ func randomHex(bytes int) string {
 	_, _ = rand.Read(b)
 	return fmt.Sprintf("%x", b)
 }
-
-// freePort returns a loopback port for a child. Another program may take it before the child does; the child then fails
-// to start, which is reported as such.
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, fmt.Errorf("find a free port: %w", err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
-}

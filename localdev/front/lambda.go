@@ -73,6 +73,7 @@ type IAMIdentity struct {
 // frozen with SIGSTOP while they have nothing to do. It is safe for concurrent use.
 type Lambda struct {
 	o    LambdaOptions
+	home string
 	life *lifetime
 
 	mu        sync.Mutex
@@ -101,6 +102,9 @@ func StartLambda(ctx context.Context, o LambdaOptions) (*Lambda, error) {
 	if _, err := l.environment(""); err != nil {
 		return nil, err
 	}
+	if l.home, err = newHome(); err != nil {
+		return nil, err
+	}
 	shut := door(o.Listener, l, o.Output)
 	l.life = newLifetime(ctx, func() {
 		instances := l.drain()
@@ -110,6 +114,7 @@ func StartLambda(ctx context.Context, o LambdaOptions) (*Lambda, error) {
 			stopping.Go(i.shutdown)
 		}
 		stopping.Wait()
+		_ = os.RemoveAll(l.home)
 	})
 	return l, nil
 }
@@ -262,7 +267,7 @@ func (l *Lambda) arn() string {
 // environment is what Lambda itself sets for an OS-only runtime, and the owner's variables:
 // https://docs.aws.amazon.com/lambda/latest/dg/configuration-envvars.html
 func (l *Lambda) environment(runtimeAPI string) ([]string, error) {
-	return environment(map[string]string{
+	return environment(machine(map[string]string{
 		"AWS_LAMBDA_RUNTIME_API":          runtimeAPI,
 		"AWS_REGION":                      l.o.Region,
 		"AWS_DEFAULT_REGION":              l.o.Region,
@@ -278,5 +283,5 @@ func (l *Lambda) environment(runtimeAPI string) ([]string, error) {
 		"LANG":                            "en_US.UTF-8",
 		"TZ":                              ":UTC",
 		"PATH":                            "/usr/local/bin:/usr/bin/:/bin:/opt/bin",
-	}, l.o.Env)
+	}, l.home), l.o.Env)
 }

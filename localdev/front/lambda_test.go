@@ -32,7 +32,7 @@ func lambdaFront(t *testing.T, role string, o front.LambdaOptions) (l *front.Lam
 	if o.Env == nil {
 		o.Env = map[string]string{}
 	}
-	o.Env[childRole] = role
+	o.Env[childRole], o.Env["GORACE"] = role, raceOptions
 	if o.Timeout == 0 {
 		o.Timeout = watchdog
 	}
@@ -461,23 +461,9 @@ func TestLambdaEnvironmentIsWhatLambdaSetsAndNothingElse(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var env []string
-	if err := json.Unmarshal(response, &env); err != nil {
-		t.Fatal(err)
-	}
-	got := map[string]string{}
-	for _, line := range env {
-		name, value, _ := strings.Cut(line, "=")
-		got[name] = value
-	}
-	for _, varies := range []string{"AWS_LAMBDA_RUNTIME_API", "AWS_LAMBDA_LOG_STREAM_NAME", "LAMBDA_TASK_ROOT", "_X_AMZN_TRACE_ID"} {
-		if got[varies] == "" {
-			t.Errorf("%s is missing", varies)
-		}
-		delete(got, varies)
-	}
+	got := environmentOf(t, string(response), "AWS_LAMBDA_RUNTIME_API", "AWS_LAMBDA_LOG_STREAM_NAME", "LAMBDA_TASK_ROOT", "_X_AMZN_TRACE_ID")
 	want := map[string]string{
-		childRole: "lambda", "AWS_ACCESS_KEY_ID": "AKIDLOCAL",
+		childRole: "lambda", "GORACE": raceOptions, "AWS_ACCESS_KEY_ID": "AKIDLOCAL",
 		"AWS_REGION": "eu-central-1", "AWS_DEFAULT_REGION": "eu-central-1",
 		"AWS_LAMBDA_FUNCTION_NAME": "fn", "AWS_LAMBDA_FUNCTION_VERSION": "$LATEST", "AWS_LAMBDA_FUNCTION_MEMORY_SIZE": "512",
 		"AWS_LAMBDA_INITIALIZATION_TYPE": "on-demand", "AWS_LAMBDA_LOG_GROUP_NAME": "/aws/lambda/fn",

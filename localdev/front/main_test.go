@@ -3,6 +3,7 @@ package front_test
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -16,6 +17,9 @@ import (
 
 // watchdog ends a test that would otherwise wait for ever. Nothing is measured with it.
 const watchdog = 30 * time.Second
+
+// raceOptions keep a child with the race detector from sleeping for a second when it exits.
+const raceOptions = "atexit_sleep_ms=0"
 
 // childRole is set for the copies of this test binary that run as functions, and says as which.
 const childRole = "FRONT_TEST_ROLE"
@@ -217,7 +221,35 @@ func streams(t *testing.T, url string, g *gate) {
 	}
 }
 
-// serveChild is an HTTP function for the platforms that call functions over HTTP.
-func serveChild(port string) {
-	panic(http.ListenAndServe("127.0.0.1:"+port, nil))
+func newRecorder() *httptest.ResponseRecorder { return httptest.NewRecorder() }
+
+func newGetRequest(t *testing.T, path string) *http.Request {
+	t.Helper()
+	return httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil)
+}
+
+// environmentOf reads a child's environment, checks its home directory, and leaves out what differs from run to run.
+func environmentOf(t *testing.T, document string, varies ...string) map[string]string {
+	t.Helper()
+	var list []string
+	if err := json.Unmarshal([]byte(document), &list); err != nil {
+		t.Fatal(err)
+	}
+	env := map[string]string{}
+	for _, line := range list {
+		name, value, _ := strings.Cut(line, "=")
+		env[name] = value
+	}
+	if left, err := os.ReadDir(env["HOME"]); err != nil || len(left) > 0 {
+		t.Errorf("the home directory %q holds %v: %v", env["HOME"], left, err)
+	}
+	for _, name := range varies {
+		if env[name] == "" {
+			t.Errorf("%s is missing", name)
+		}
+		delete(env, name)
+	}
+	delete(env, "HOME")
+	delete(env, "TMPDIR")
+	return env
 }

@@ -114,13 +114,25 @@ func environment(platform, owner map[string]string) ([]string, error) {
 	return list, nil
 }
 
-// machine adds what a process on this machine needs, and no more.
+// machine adds what a process on this machine needs, and no more. Its home is an empty directory: without any, SDKs look
+// the user's up and find the developer's own credentials there.
 func machine(env map[string]string, home string) map[string]string {
-	env["PATH"], env["HOME"] = os.Getenv("PATH"), home
+	env["HOME"] = home
+	if _, ok := env["PATH"]; !ok {
+		env["PATH"] = os.Getenv("PATH")
+	}
 	if dir, ok := os.LookupEnv("TMPDIR"); ok {
 		env["TMPDIR"] = dir
 	}
 	return env
+}
+
+func newHome() (string, error) {
+	home, err := os.MkdirTemp("", "front-home-")
+	if err != nil {
+		return "", fmt.Errorf("home directory of the function: %w", err)
+	}
+	return home, nil
 }
 
 // maxLine is the longest line in bytes that is forwarded in one piece.
