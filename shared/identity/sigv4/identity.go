@@ -19,7 +19,8 @@ type IdentityOptions struct {
 	// Credentials fetches credentials. It is asked anew for each set and must keep nothing. Nil means the platform's own identity: the
 	// environment, or else the SDK's chain.
 	Credentials aws.CredentialsProvider
-	// HTTP sends the requests for credentials and for the identity's name. Nil means a client of its own.
+	// HTTP sends the requests for credentials and for the identity's name. It should have a timeout, because the SDK goes on with a
+	// request for credentials that nobody waits for any more. Nil means a client of its own, with 2.5 s.
 	HTTP *http.Client
 	// Getenv reads the environment. Nil means the process's own. The SDK's chain always reads the process's own.
 	Getenv func(name string) string

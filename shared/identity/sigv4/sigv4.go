@@ -14,7 +14,6 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-	"regexp"
 	"strings"
 	"time"
 
@@ -30,12 +29,6 @@ const (
 	emptyHash = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
 	// maxBody bounds a body that has to be read into memory because it can be read only once. It is far above what the gateway accepts.
 	maxBody = 32 << 20
-)
-
-// The two become parts of host names, so they are checked before anything is built from them.
-var (
-	region  = regexp.MustCompile(`^[a-z]{2,}(-[a-z0-9]+)+$`)
-	service = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,63}$`)
 )
 
 // Options says what signatures are for.
@@ -70,13 +63,19 @@ func New(options Options) (*Authorizer, error) {
 	if where == "" {
 		return nil, errors.New("no AWS region: set it for this upstream, or set AWS_REGION")
 	}
-	if !region.MatchString(where) {
+	if !isName(where, 5) || !strings.Contains(where, "-") {
 		return nil, fmt.Errorf("AWS region %q does not look like eu-central-1", where)
 	}
-	if !service.MatchString(options.Service) {
+	if !isName(options.Service, 1) {
 		return nil, fmt.Errorf("AWS service %q does not look like bedrock", options.Service)
 	}
 	return &Authorizer{service: options.Service, region: where, identity: who, signer: v4.NewSigner()}, nil
+}
+
+// isName reports whether a text can be a region or a service. Both become parts of host names, so nothing else may be in them.
+func isName(text string, shortest int) bool {
+	return len(text) >= shortest && len(text) <= 64 && !strings.HasPrefix(text, "-") && !strings.HasSuffix(text, "-") &&
+		!strings.ContainsFunc(text, func(c rune) bool { return (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' })
 }
 
 // Authorize signs the request. Everything that is signed must be in place: method, URL with the escaped form of its path, host, headers

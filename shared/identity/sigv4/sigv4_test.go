@@ -221,6 +221,8 @@ func TestOptionsAreCheckedBeforeAnyRequest(t *testing.T) {
 		{"a region from the older variable", sigv4.Options{Service: "bedrock"}, map[string]string{"AWS_DEFAULT_REGION": "us-gov-west-1"}, ""},
 		{"no region", sigv4.Options{Service: "bedrock"}, nil, "no AWS region"},
 		{"a region that is a host", sigv4.Options{Service: "bedrock", Region: "evil.example/"}, nil, "does not look like eu-central-1"},
+		{"a region in capitals", sigv4.Options{Service: "bedrock", Region: "EU-CENTRAL-1"}, nil, "does not look like eu-central-1"},
+		{"a region that is one word", sigv4.Options{Service: "bedrock", Region: "global"}, nil, "does not look like eu-central-1"},
 		{"no service", sigv4.Options{Region: "eu-west-1"}, nil, "does not look like bedrock"},
 	}
 	for _, test := range tests {
