@@ -31,7 +31,7 @@ type usage struct{ Prompt, Completion, Total, Cached, Reasoning int64 }
 // request decodes a request of the wire and gives it the model.
 func (h Harness) request(t *testing.T, text string) *chat.Request {
 	t.Helper()
-	req, err := chat.Decode([]byte(text), chat.Limits{})
+	req, err := chat.Decode([]byte(`{"model":"any",`+text[1:]), chat.Limits{})
 	if err != nil {
 		t.Fatalf("the test's own request: %v", err)
 	}

@@ -265,7 +265,7 @@ func (h Harness) parameters(t *testing.T) {
 		{name: "prediction", value: `"prediction":{"type":"content","content":"hello"}`},
 		{name: "web_search_options", value: `"web_search_options":{}`},
 		{name: "functions", value: `"functions":` + function},
-		{name: "function_call", value: `"functions":` + function + `,"function_call":"auto"`},
+		{name: "function_call", value: `"function_call":"auto"`},
 	} {
 		t.Run(p.name, func(t *testing.T) {
 			t.Parallel()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -185,8 +186,12 @@ func (u *upstream) either(ctx context.Context, req *chat.Request) error {
 	return fmt.Errorf("the stream began, and then: %w", err)
 }
 
-// hang reads a request and never answers.
-func hang(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
+// hang reads a request and never answers. The server only notices that the
+// client has gone away once the body has been read.
+func hang(_ http.ResponseWriter, r *http.Request) {
+	_, _ = io.Copy(io.Discard, r.Body)
+	<-r.Context().Done()
+}
 
 // spoiledAnswers tests what happens when a whole answer is not what it should
 // be.
