@@ -63,7 +63,9 @@ const (
 // Providers read a Request and never change it: the same value may be sent to
 // a second upstream after the first has failed.
 type Request struct {
-	Model    string    `json:"model"`
+	// Model is left out where it is empty, which [Decode] never leaves it: there
+	// are upstreams that have it in the address.
+	Model    string    `json:"model,omitzero"`
 	Messages []Message `json:"messages"`
 
 	Stream        bool           `json:"stream,omitzero"`

@@ -16,7 +16,7 @@ import (
 
 // ErrIncomplete is what a [Decoder] returns from End when the upstream closed
 // the stream before the answer was complete.
-var ErrIncomplete = errors.New("the upstream closed the stream before the answer was complete")
+var ErrIncomplete = chat.ErrIncomplete
 
 // StatusError is the private cause of an error that an upstream's status
 // made. Its text is safe for logs: it holds no word of what the upstream said.

@@ -73,7 +73,7 @@ const (
 	Filter Finish = "filter"
 )
 
-// Usage counts tokens: one token is one word of text.
+// Usage counts tokens: one token is one word of text, or one image.
 type Usage struct {
 	Prompt, Completion, Cached, Reasoning int
 }

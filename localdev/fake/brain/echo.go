@@ -234,7 +234,7 @@ func (p Prompt) words() int {
 		n += words(s)
 	}
 	for _, t := range p.Turns {
-		n += words(t.Text)
+		n += words(t.Text) + len(t.Images)
 		for _, c := range t.Calls {
 			n += 1 + words(c.Arguments)
 		}

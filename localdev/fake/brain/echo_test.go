@@ -33,7 +33,7 @@ func TestEcho(t *testing.T) {
 			Prompt{System: []string{"Be", "kind"}, Turns: []Turn{{Role: "user", Text: "a"}, {Role: "assistant", Text: "b"}, {Role: "user", Text: "c", Images: []Image{{"image/png", 70}}}}},
 			Answer{
 				Text: "You said in 1 words: c | This is your turn 2. | My instructions: Be kind | I see image/png of 70 bytes.",
-				End:  End{Stop, Usage{Prompt: 5, Completion: 24}},
+				End:  End{Stop, Usage{Prompt: 6, Completion: 24}},
 			},
 		},
 		{
