@@ -229,6 +229,10 @@ func (h Harness) parameters(t *testing.T) {
 	u := h.upstream(t, h.Service)
 	schema := `{"type":"json_schema","json_schema":{"name":"answer","strict":true,"schema":{"type":"object","properties":{"words":{"type":"integer"}},"required":["words"],"additionalProperties":false}}}`
 	function := `[{"name":"get_time","parameters":{"type":"object","properties":{}}}]`
+	topLogprobs := "top_logprobs"
+	if _, both := h.Refuses["logprobs"]; both {
+		topLogprobs = "logprobs" // the first of the two is named
+	}
 	for _, p := range []struct {
 		name, value string
 		param       string // what the error names, if not name
@@ -243,7 +247,7 @@ func (h Harness) parameters(t *testing.T) {
 		{name: "seed", value: `"seed":7`},
 		{name: "n", value: `"n":2`},
 		{name: "logprobs", value: `"logprobs":true`},
-		{name: "top_logprobs", value: `"logprobs":true,"top_logprobs":2`},
+		{name: "top_logprobs", param: topLogprobs, value: `"logprobs":true,"top_logprobs":2`},
 		{name: "logit_bias", value: `"logit_bias":{"50256":-100}`},
 		{name: "tools", value: offer},
 		{name: "tool_choice", value: offer + `,"tool_choice":"required"`},
