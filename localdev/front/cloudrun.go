@@ -189,7 +189,9 @@ func (c *CloudRun) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	r = r.WithContext(ctx)
 	r.Body = http.MaxBytesReader(w, r.Body, maxCloudRunRequest)
-	streamingProxy(c.transport, func(p *httputil.ProxyRequest) { c.rewrite(p, instance) }, c.fail).ServeHTTP(w, r)
+	proxy := streamingProxy(c.transport, c.o.Output)
+	proxy.Rewrite, proxy.ErrorHandler = func(p *httputil.ProxyRequest) { c.rewrite(p, instance) }, c.fail
+	proxy.ServeHTTP(w, r)
 }
 
 // rewrite adds what the front end of Cloud Run adds. A client's own forwarding header is kept and extended, as there.

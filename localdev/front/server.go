@@ -3,6 +3,8 @@ package front
 import (
 	"context"
 	"fmt"
+	"io"
+	"log"
 	"net"
 	"net/http"
 	"net/http/httputil"
@@ -61,9 +63,9 @@ func loopback() *http.Transport {
 	return &http.Transport{DisableCompression: true, MaxIdleConnsPerHost: 256, IdleConnTimeout: time.Minute}
 }
 
-// streamingProxy passes on every chunk at once, in both directions.
-func streamingProxy(transport http.RoundTripper, rewrite func(*httputil.ProxyRequest), fail func(http.ResponseWriter, *http.Request, error)) *httputil.ReverseProxy {
-	return &httputil.ReverseProxy{Transport: transport, Rewrite: rewrite, ErrorHandler: fail, FlushInterval: -1}
+// streamingProxy passes on every chunk at once, in both directions. The front sets what differs between platforms.
+func streamingProxy(transport http.RoundTripper, errors io.Writer) *httputil.ReverseProxy {
+	return &httputil.ReverseProxy{Transport: transport, FlushInterval: -1, ErrorLog: log.New(errors, "", 0)}
 }
 
 // freePort returns a loopback port for a child. Another program may take it before the child does; the child then fails

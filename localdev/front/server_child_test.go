@@ -62,6 +62,8 @@ func handleRequest(w http.ResponseWriter, r *http.Request) {
 	case "/length":
 		n, _ := io.Copy(io.Discard, r.Body)
 		fmt.Fprint(w, n)
+	case "/Envelope", "/Tick":
+		answerEnvelope(w, r)
 	case "/line":
 		fmt.Println("a line of the function")
 	default:
@@ -70,4 +72,51 @@ func handleRequest(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusCreated)
 		json.NewEncoder(w).Encode(request{r.Method, r.RequestURI, r.Host, r.Header, string(body)})
 	}
+}
+
+// instruction is what an envelope can tell the child to answer.
+type instruction struct {
+	Status      int
+	Type, Reply string
+	Hang, Crash bool
+}
+
+// answerEnvelope obeys the instruction in an envelope: in the body of a request, or in the value of a timer. Without one
+// it answers with the envelope itself.
+func answerEnvelope(w http.ResponseWriter, r *http.Request) {
+	text, err := io.ReadAll(r.Body)
+	if err != nil {
+		panic(err)
+	}
+	var e struct {
+		Data struct {
+			Req   struct{ Body string }
+			Timer string
+		}
+	}
+	if err := json.Unmarshal(text, &e); err != nil {
+		panic(err)
+	}
+	order := e.Data.Req.Body
+	if e.Data.Timer != "" {
+		// The envelope holds a string that holds a JSON string that holds the value.
+		if err := json.Unmarshal([]byte(e.Data.Timer), &order); err != nil {
+			panic(err)
+		}
+	}
+	var i instruction
+	_ = json.Unmarshal([]byte(order), &i)
+	switch {
+	case i.Hang:
+		<-r.Context().Done()
+	case i.Crash:
+		os.Exit(5)
+	case i.Status == 0:
+		raw, _ := json.Marshal(string(text))
+		header, _ := json.Marshal(r.Header)
+		i = instruction{http.StatusOK, "application/json", `{"Outputs":{"res":{"headers":{"content-type":"application/json"},"body":` + string(raw) + `},"headers":` + string(header) + `}}`, false, false}
+	}
+	w.Header().Set("Content-Type", i.Type)
+	w.WriteHeader(i.Status)
+	io.WriteString(w, i.Reply)
 }
