@@ -8,7 +8,10 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/netip"
+	"net/url"
 	"os"
+	"strings"
 	"syscall"
 	"time"
 
@@ -77,6 +80,26 @@ func WithTimeout(ctx context.Context, timeout time.Duration) (context.Context, c
 		timeout = defaultTimeout
 	}
 	return context.WithTimeout(ctx, timeout)
+}
+
+// Endpoint reads the address of a store, such as https://host or http://127.0.0.1:9104. What is sent there are credentials, so anything but
+// TLS is for this machine only.
+func Endpoint(address string) (*url.URL, error) {
+	parsed, err := url.Parse(address)
+	switch {
+	case err != nil || parsed.Host == "" || parsed.User != nil || parsed.RawQuery != "" || parsed.Fragment != "" || strings.Trim(parsed.Path, "/") != "":
+		return nil, errors.New("the address of a store has to be a URL of scheme and host, such as https://host")
+	case parsed.Scheme == "https":
+	case parsed.Scheme == "http" && isLoopback(parsed.Hostname()):
+	default:
+		return nil, errors.New("the address of a store has to begin with https://")
+	}
+	return &url.URL{Scheme: parsed.Scheme, Host: parsed.Host}, nil
+}
+
+func isLoopback(host string) bool {
+	address, err := netip.ParseAddr(host)
+	return host == "localhost" || err == nil && address.IsLoopback()
 }
 
 // Remote talks to a store that is a JSON API behind bearer tokens. It is safe for concurrent use.

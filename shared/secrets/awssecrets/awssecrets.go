@@ -59,6 +59,11 @@ func New(options Options) (*Reader, error) {
 	if options.Region == "" {
 		return nil, errors.New("AWS Secrets Manager needs a region: set AWS_REGION")
 	}
+	if options.Endpoint != "" {
+		if _, err := secrets.Endpoint(options.Endpoint); err != nil {
+			return nil, err
+		}
+	}
 	return &Reader{options: options, client: sync.OnceValue(options.client)}, nil
 }
 
