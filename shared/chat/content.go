@@ -107,12 +107,16 @@ func (c Content) MarshalJSONTo(enc *jsontext.Encoder) error {
 // plainPart is Part without its methods, for the encoder's default.
 type plainPart Part
 
-// textPart writes an empty text, which the encoder's default for Part leaves
-// out together with the empty members of the other types.
+// textPart is plainPart, but writes an empty text, which plainPart leaves out
+// together with the empty members of the other types.
 type textPart struct {
-	Type    string         `json:"type"`
-	Text    string         `json:"text"`
-	Unknown jsontext.Value `json:",embed"`
+	Type       string         `json:"type"`
+	Text       string         `json:"text"`
+	Refusal    string         `json:"refusal,omitzero"`
+	ImageURL   *ImageURL      `json:"image_url,omitzero"`
+	InputAudio jsontext.Value `json:"input_audio,omitzero"`
+	File       jsontext.Value `json:"file,omitzero"`
+	Unknown    jsontext.Value `json:",embed"`
 }
 
 // wirePart tells an empty text from a missing one.
@@ -157,7 +161,7 @@ func (p *Part) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 // where that is empty.
 func (p Part) MarshalJSONTo(enc *jsontext.Encoder) error {
 	if p.Type == PartText {
-		return json.MarshalEncode(enc, &textPart{Type: p.Type, Text: p.Text, Unknown: p.Unknown})
+		return json.MarshalEncode(enc, (*textPart)(&p))
 	}
 	return json.MarshalEncode(enc, (*plainPart)(&p))
 }
@@ -242,7 +246,7 @@ func (c *ToolChoice) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 		}
 		var n namedChoice
 		if err := json.Unmarshal(raw, &n); err != nil {
-			return err
+			return errToolChoice // its own path would begin within this value
 		}
 		*c = ToolChoice{Mode: n.Type, Name: n.Function.Name, Raw: raw.Clone()}
 		return nil

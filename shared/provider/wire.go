@@ -36,6 +36,13 @@ func (w Wire) Body(req *chat.Request) ([]byte, error) {
 		options.IncludeUsage = true
 		out.StreamOptions = &options
 	}
+	return w.BodyAsIs(&out)
+}
+
+// BodyAsIs renders a request that asks for usage only if the caller does, for
+// an upstream that has no stream_options.
+func (w Wire) BodyAsIs(req *chat.Request) ([]byte, error) {
+	out := *req
 	if !w.Extensions {
 		out.Messages = withoutExtensions(req.Messages)
 	}

@@ -112,8 +112,12 @@ func (r *remote) read(body io.Reader, yield func(Piece, error) bool) error {
 	events := sse.NewReader(body, 0)
 	end := End{Finish: Stop}
 	var calls []Call
+	finished := false
 	for {
 		event, err := events.Next()
+		if err == io.EOF && !finished {
+			return errors.New("the stream ended too early")
+		}
 		if err == io.EOF || err == nil && string(event.Data) == "[DONE]" {
 			break
 		}
@@ -135,6 +139,7 @@ func (r *remote) read(body io.Reader, yield func(Piece, error) bool) error {
 		}
 		choice := chunk.Choices[0]
 		calls = merge(calls, choice.Delta.ToolCalls)
+		finished = finished || choice.FinishReason != ""
 		switch choice.FinishReason {
 		case "length":
 			end.Finish = Length

@@ -301,7 +301,7 @@ func (s *streamer) fail(r *http.Request, err error) {
 		brain.Reset(s.w)
 	case fault.Kind == brain.FaultGarbage:
 		s.raw(`{"id": garbage`)
-	case fault.Kind == brain.FaultInStream:
+	case fault.Kind == brain.FaultInStream, fault.Kind == brain.FaultStatus:
 		body, _ := json.Marshal(NewError(fault.Status, fault.Message))
 		s.raw(string(body))
 	}

@@ -105,7 +105,7 @@ func (s *Server) chat(w http.ResponseWriter, r *http.Request, principal string) 
 		refusal.write(w)
 		return
 	}
-	req, refusal := Parse(body, s.Lenient)
+	req, refusal := Parse(body, Rules{Lenient: s.Lenient})
 	if refusal == nil && !s.knows(req.Model) {
 		refusal = noModel(req.Model)
 	}

@@ -115,8 +115,18 @@ func wrong(param, code, format string, args ...any) *Error {
 	return &Error{Status: 400, Type: invalid, Code: code, Param: param, Message: fmt.Sprintf(format, args...)}
 }
 
+// Rules are where services that share this wire differ in what they take.
+type Rules struct {
+	// Lenient passes over members that are not in the API reference.
+	Lenient bool
+	// Model is the model where the address names it. The body need not.
+	Model string
+	// Without lists parameters that this version of the service lacks.
+	Without []string
+}
+
 // Parse reads a request and checks it as the API does.
-func Parse(body []byte, lenient bool) (*Request, *Error) {
+func Parse(body []byte, rules Rules) (*Request, *Error) {
 	var members map[string]json.RawMessage
 	if err := json.Unmarshal(body, &members); err != nil || members == nil {
 		return nil, wrong("", "", "We could not parse the JSON body of your request. (HINT: This likely means you aren't using your HTTP library correctly. The OpenAI API expects a JSON payload, but what was sent was not valid JSON.)")
@@ -124,7 +134,10 @@ func Parse(body []byte, lenient bool) (*Request, *Error) {
 	known := parameters()
 	for _, name := range slices.Sorted(maps.Keys(members)) {
 		types, ok := known[name]
-		if !ok && !lenient {
+		if slices.Contains(rules.Without, name) {
+			return nil, wrong("", "", "Unrecognized request argument supplied: %s", name)
+		}
+		if !ok && !rules.Lenient {
 			return nil, wrong(name, "unknown_parameter", "Unknown parameter: '%s'.", name)
 		}
 		if is := jsonType(members[name]); ok && is != "null" && !strings.Contains(types, is) {
@@ -135,9 +148,12 @@ func Parse(body []byte, lenient bool) (*Request, *Error) {
 	if err := json.Unmarshal(body, r); err != nil {
 		return nil, wrong("", "invalid_type", "Invalid type in the request: %v.", err)
 	}
+	if rules.Model != "" {
+		r.Model = rules.Model
+	}
 	for _, check := range []func() *Error{
 		r.checkPresence, r.checkSampling, r.checkTools, r.checkFormat,
-		func() *Error { return r.checkMessages(lenient) }, r.checkModel,
+		func() *Error { return r.checkMessages(rules.Lenient) }, r.checkModel,
 	} {
 		if refusal := check(); refusal != nil {
 			return nil, refusal
