@@ -8,7 +8,6 @@ package managedid
 import (
 	"crypto/rand"
 	"crypto/subtle"
-	"encoding/base64"
 	"encoding/json"
 	"net/http"
 	"net/url"
@@ -18,13 +17,17 @@ import (
 	"sync"
 	"time"
 
+	"github.com/go-jose/go-jose/v4"
 	"github.com/postern-ai/postern/localdev/fake/fault"
+	"github.com/postern-ai/postern/localdev/fake/jwtauth"
 )
 
 const (
 	apiVersion = "2019-08-01"
 	// Tenant is the directory in which the stand-in's identities live.
 	Tenant = "11111111-2222-4333-8444-555555555555"
+	// Issuer is the iss claim of tokens for resources that take tokens of version 1.0, as those of managed identities are by default.
+	Issuer = "https://sts.windows.net/" + Tenant + "/"
 )
 
 // Identity is one managed identity.
@@ -44,6 +47,8 @@ type Options struct {
 	User []Identity
 	// Lifetime is how long new tokens are valid. Zero means 24 hours, as on the platform.
 	Lifetime time.Duration
+	// Signer signs tokens, with RS256. Nil means one with a key of its own.
+	Signer *jwtauth.Signer
 }
 
 // Server gives out tokens. It is safe for concurrent use.
@@ -68,8 +73,14 @@ func New(options Options) *Server {
 	if options.Lifetime == 0 {
 		options.Lifetime = 24 * time.Hour
 	}
+	if options.Signer == nil {
+		options.Signer = jwtauth.NewSigner("RS256")
+	}
 	return &Server{options: options, current: map[string]string{}, issued: map[string]grant{}}
 }
+
+// KeySet returns the keys that verify the tokens.
+func (s *Server) KeySet() jose.JSONWebKeySet { return s.options.Signer.KeySet() }
 
 // ServeHTTP answers a request for a token. The path is any.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -164,15 +175,14 @@ func (s *Server) answer(w http.ResponseWriter, identity Identity, resource strin
 func (s *Server) issue(identity Identity, resource string) string {
 	now := time.Now()
 	expires := now.Add(s.options.Lifetime).Truncate(time.Second)
-	claims, _ := json.Marshal(map[string]any{
-		"aud": resource, "iss": "https://sts.windows.net/" + Tenant + "/", "tid": Tenant, "ver": "1.0", "idtyp": "app",
+	token, err := s.options.Signer.Sign(map[string]any{
+		"aud": resource, "iss": Issuer, "tid": Tenant, "ver": "1.0", "idtyp": "app",
 		"appid": identity.ClientID, "oid": identity.ObjectID, "sub": identity.ObjectID, "xms_mirid": identity.ResourceID,
 		"iat": now.Unix(), "nbf": now.Unix(), "exp": expires.Unix(), "uti": rand.Text(),
 	})
-	head := `{"typ":"JWT","alg":"RS256","kid":"local-1"}`
-	// Validity is looked up and not computed, so the last part only has to look like a signature.
-	token := base64.RawURLEncoding.EncodeToString([]byte(head)) + "." + base64.RawURLEncoding.EncodeToString(claims) + "." +
-		base64.RawURLEncoding.EncodeToString([]byte(rand.Text()+rand.Text()))
+	if err != nil {
+		panic(err) // The claims are ours and the key is made for them.
+	}
 	s.issued[token] = grant{resource: resource, identity: identity, expires: expires}
 	return token
 }

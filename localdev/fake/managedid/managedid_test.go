@@ -1,6 +1,7 @@
 package managedid_test
 
 import (
+	"encoding/json"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -12,7 +13,9 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+	"github.com/go-jose/go-jose/v4"
 	"github.com/postern-ai/postern/localdev/fake/fault"
+	"github.com/postern-ai/postern/localdev/fake/jwtauth"
 	"github.com/postern-ai/postern/localdev/fake/managedid"
 )
 
@@ -171,5 +174,24 @@ func TestFaultsAreCounted(t *testing.T) {
 	}
 	if status, _ := answer(server, request(nil)); status != 200 || server.Faults.Calls() != 2 {
 		t.Errorf("got %d", status)
+	}
+}
+
+func TestTokensVerifyForTheirResource(t *testing.T) {
+	t.Parallel()
+	server := managedid.New(options())
+	recorder := httptest.NewRecorder()
+	server.ServeHTTP(recorder, request(func(_ *http.Request, query url.Values) { query.Set("resource", "api://other-cloud") }))
+	var answer struct {
+		AccessToken string `json:"access_token"`
+	}
+	if err := json.Unmarshal(recorder.Body.Bytes(), &answer); err != nil {
+		t.Fatal(err)
+	}
+	claims, err := jwtauth.Verify(answer.AccessToken, func(issuer string) (jose.JSONWebKeySet, bool) {
+		return server.KeySet(), issuer == managedid.Issuer
+	}, jose.RS256)
+	if err != nil || claims.Audience[0] != "api://other-cloud" || claims.Subject != system.ObjectID || claims.Text("tid") != managedid.Tenant {
+		t.Errorf("got %+v and error %v", claims, err)
 	}
 }

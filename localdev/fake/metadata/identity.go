@@ -1,23 +1,20 @@
 package metadata
 
 import (
-	"crypto"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
 	"net/http"
 	"time"
+
+	"github.com/go-jose/go-jose/v4"
 )
 
-const (
-	issuer = "https://accounts.google.com"
-	keyID  = "local-1"
-)
+// Issuer is the iss claim of identity tokens.
+const Issuer = "https://accounts.google.com"
 
-// PublicKey returns the key that verifies the identity tokens (RS256).
-func (s *Server) PublicKey() *rsa.PublicKey { return &s.key().PublicKey }
+// KeySet returns the keys that verify the identity tokens (RS256).
+func (s *Server) KeySet() jose.JSONWebKeySet { return s.options.Signer.KeySet() }
+
+// Subject returns the sub claim of identity tokens: the service account's unique id, which is not its address.
+func (s *Server) Subject() string { return s.options.UniqueID }
 
 func (s *Server) identity(w http.ResponseWriter, r *http.Request) {
 	query := r.URL.Query()
@@ -28,7 +25,7 @@ func (s *Server) identity(w http.ResponseWriter, r *http.Request) {
 	}
 	now := time.Now()
 	claims := map[string]any{
-		"iss": issuer, "aud": audience, "azp": "104000000000000000001", "sub": "104000000000000000001",
+		"iss": Issuer, "aud": audience, "azp": s.options.UniqueID, "sub": s.options.UniqueID,
 		"iat": now.Unix(), "exp": now.Add(time.Hour).Unix(),
 	}
 	switch query.Get("format") {
@@ -39,29 +36,11 @@ func (s *Server) identity(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "Invalid format parameter", http.StatusBadRequest)
 		return
 	}
-	token, err := s.sign(claims)
+	token, err := s.options.Signer.Sign(claims)
 	if err != nil {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "text/html")
 	_, _ = w.Write([]byte(token))
-}
-
-func (s *Server) sign(claims map[string]any) (string, error) {
-	head, err := json.Marshal(map[string]string{"alg": "RS256", "kid": keyID, "typ": "JWT"})
-	if err != nil {
-		return "", err
-	}
-	body, err := json.Marshal(claims)
-	if err != nil {
-		return "", err
-	}
-	text := base64.RawURLEncoding.EncodeToString(head) + "." + base64.RawURLEncoding.EncodeToString(body)
-	sum := sha256.Sum256([]byte(text))
-	signature, err := rsa.SignPKCS1v15(rand.Reader, s.key(), crypto.SHA256, sum[:])
-	if err != nil {
-		return "", err
-	}
-	return text + "." + base64.RawURLEncoding.EncodeToString(signature), nil
 }

@@ -7,7 +7,6 @@ package metadata
 
 import (
 	"crypto/rand"
-	"crypto/rsa"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -17,6 +16,7 @@ import (
 	"time"
 
 	"github.com/postern-ai/postern/localdev/fake/fault"
+	"github.com/postern-ai/postern/localdev/fake/jwtauth"
 )
 
 const (
@@ -34,12 +34,16 @@ type Options struct {
 	// Email is the service account. Empty means gateway@local-project.iam.gserviceaccount.com. NoServiceAccount means that there is none.
 	Email            string
 	NoServiceAccount bool
+	// UniqueID is the service account's number. Empty means 104000000000000000001.
+	UniqueID string
 	// ProjectID, ProjectNumber and Region are where the instance runs. Empty means local-project, 123456789 and europe-west4.
 	ProjectID     string
 	ProjectNumber string
 	Region        string
 	// Lifetime is how long new access tokens are valid. Zero means an hour.
 	Lifetime time.Duration
+	// Signer signs identity tokens, with RS256. Nil means one with a key of its own.
+	Signer *jwtauth.Signer
 }
 
 // Server answers metadata requests. It is safe for concurrent use.
@@ -50,7 +54,6 @@ type Server struct {
 	Identities fault.Injector
 
 	options Options
-	key     func() *rsa.PrivateKey
 	mux     *http.ServeMux
 
 	mu      sync.Mutex
@@ -62,7 +65,7 @@ type Server struct {
 func New(options Options) *Server {
 	for field, value := range map[*string]string{
 		&options.Email: "gateway@local-project.iam.gserviceaccount.com", &options.ProjectID: "local-project",
-		&options.ProjectNumber: "123456789", &options.Region: "europe-west4",
+		&options.ProjectNumber: "123456789", &options.Region: "europe-west4", &options.UniqueID: "104000000000000000001",
 	} {
 		if *field == "" {
 			*field = value
@@ -71,15 +74,10 @@ func New(options Options) *Server {
 	if options.Lifetime == 0 {
 		options.Lifetime = time.Hour
 	}
+	if options.Signer == nil {
+		options.Signer = jwtauth.NewSigner("RS256")
+	}
 	s := &Server{options: options, current: map[string]string{}, issued: map[string]time.Time{}, mux: http.NewServeMux()}
-	// Making an RSA key takes a while, and most runs never ask for an identity token.
-	s.key = sync.OnceValue(func() *rsa.PrivateKey {
-		key, err := rsa.GenerateKey(rand.Reader, 2048)
-		if err != nil {
-			panic(err) // crypto/rand does not fail.
-		}
-		return key
-	})
 	s.routes()
 	return s
 }

@@ -144,10 +144,10 @@ func TestIdentityTokensVerifyForTheirAudience(t *testing.T) {
 	var extra struct {
 		Email string `json:"email"`
 	}
-	if err := parsed.Claims(server.PublicKey(), &claims, &extra); err != nil {
+	if err := parsed.Claims(server.KeySet(), &claims, &extra); err != nil {
 		t.Fatal(err)
 	}
-	if err := claims.Validate(jwt.Expected{Issuer: "https://accounts.google.com", AnyAudience: jwt.Audience{"api://x"}}); err != nil {
+	if err := claims.Validate(jwt.Expected{Issuer: metadata.Issuer, Subject: server.Subject(), AnyAudience: jwt.Audience{"api://x"}}); err != nil {
 		t.Error(err)
 	}
 	if extra.Email != "gateway@local-project.iam.gserviceaccount.com" {
