@@ -28,7 +28,7 @@ func parentChild() {
 func TestChildrenDieWithTheirParent(t *testing.T) {
 	t.Parallel()
 	parent := exec.Command(binary(t))
-	parent.Env = []string{childRole + "=parent"}
+	parent.Env = []string{childRole + "=parent", "TMPDIR=" + t.TempDir()} // it leaves its files behind
 	out, err := parent.StdoutPipe()
 	if err != nil {
 		t.Fatal(err)
