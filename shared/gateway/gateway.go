@@ -74,11 +74,13 @@ const (
 	pathHealth = "/healthz"
 	// The front end of Cloud Run keeps paths that end in z for itself.
 	pathHealthRun = "/health"
+	// The Azure Functions host asks for it to learn that a handler is up.
+	pathRoot = "/"
 )
 
 // ServeHTTP implements http.Handler.
 func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if r.URL.Path == pathHealth || r.URL.Path == pathHealthRun {
+	if r.URL.Path == pathHealth || r.URL.Path == pathHealthRun || r.URL.Path == pathRoot {
 		health(w, r)
 		return
 	}

@@ -587,6 +587,7 @@ func TestModels(t *testing.T) {
 		{"one model that is not there", "bob", "/v1/models/none", 404, ""},
 		{"a stranger sees nothing", "", "/v1/models", 401, ""},
 		{"health needs no caller", "", "/healthz", 200, `{"status":"ok"}`},
+		{"health at the root, where the Azure Functions host asks", "", "/", 200, `{"status":"ok"}`},
 		{"health under the name that Cloud Run lets through", "", "/health", 200, `{"status":"ok"}`},
 	} {
 		t.Run(c.name, func(t *testing.T) {

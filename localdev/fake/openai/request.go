@@ -102,7 +102,9 @@ func memberNames(role string) []string {
 	case "system", "developer", "user":
 		return []string{"role", "content", "name"}
 	case "assistant":
-		return []string{"role", "content", "name", "refusal", "audio", "tool_calls", "function_call", "annotations"}
+		// parsed is not documented. The stream helper of OpenAI's own client for
+		// JavaScript leaves it in the messages that it sends back.
+		return []string{"role", "content", "name", "refusal", "audio", "tool_calls", "function_call", "annotations", "parsed"}
 	case "tool":
 		return []string{"role", "content", "tool_call_id"}
 	case "function":

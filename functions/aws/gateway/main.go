@@ -1,0 +1,70 @@
+// Command gateway is the AWS gateway function: a provided.al2023 binary behind
+// a Lambda function URL or an API Gateway HTTP API.
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+
+	"github.com/aws/aws-lambda-go/lambda"
+
+	"github.com/postern-ai/postern/functions/aws/stream"
+	"github.com/postern-ai/postern/functions/kit"
+	"github.com/postern-ai/postern/shared/caller"
+	"github.com/postern-ai/postern/shared/config"
+	"github.com/postern-ai/postern/shared/secrets"
+)
+
+func main() {
+	log := kit.NewLog(config.AWS, os.Getenv("AWS_LAMBDA_LOG_LEVEL"), os.Stdout)
+	handle, err := handler(os.Getenv, log)
+	if err == nil && os.Getenv("AWS_LAMBDA_RUNTIME_API") == "" {
+		err = fmt.Errorf("AWS_LAMBDA_RUNTIME_API is not set: this program is started by Lambda, which sets it; locally, use `make run`")
+	}
+	if err != nil {
+		kit.Report(log, err)
+		os.Exit(1)
+	}
+	lambda.Start(handle)
+}
+
+// handler is the whole wiring of the function.
+func handler(getenv func(string) string, log *slog.Logger) (any, error) {
+	mode, err := stream.ParseMode(getenv("POSTERN_INVOKE_MODE"))
+	if err != nil {
+		return nil, fmt.Errorf("POSTERN_INVOKE_MODE: %w", err)
+	}
+	gateway, err := kit.Kit{
+		Cloud:    config.AWS,
+		Getenv:   getenv,
+		Log:      log,
+		Platform: caller.Lambda(admitted),
+		Secrets: secrets.Stores{
+			secrets.StoreEnv:  secrets.Environment{},
+			secrets.StoreFile: secrets.Files{},
+		},
+	}.Gateway()
+	if err != nil {
+		return nil, err
+	}
+	return stream.Handler(named(gateway), stream.Options{Mode: mode, Log: log}), nil
+}
+
+// admitted returns the principal whose signature the function URL has checked.
+// It comes with the invocation, where no header can reach it.
+func admitted(r *http.Request) (arn string, ok bool) {
+	c, ok := stream.IAMCaller(r.Context())
+	return c.UserARN, ok
+}
+
+// named gives a request the id that Lambda writes into its own log lines.
+func named(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if id, ok := stream.RequestID(r.Context()); ok {
+			r.Header.Set("X-Request-Id", id)
+		}
+		next.ServeHTTP(w, r)
+	})
+}

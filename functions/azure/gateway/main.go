@@ -1,0 +1,54 @@
+// Command gateway is the Azure gateway function: a custom handler that the
+// Azure Functions host starts and passes HTTP requests to.
+package main
+
+import (
+	"context"
+	"log/slog"
+	"net/http"
+	"os"
+	"os/signal"
+	"syscall"
+
+	"github.com/postern-ai/postern/functions/azure/host"
+	"github.com/postern-ai/postern/functions/kit"
+	"github.com/postern-ai/postern/shared/caller"
+	"github.com/postern-ai/postern/shared/config"
+	"github.com/postern-ai/postern/shared/secrets"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
+	defer stop()
+	log := kit.NewLog(config.Azure, os.Getenv("POSTERN_LOG_LEVEL"), os.Stdout)
+	if err := run(ctx, os.Getenv, log); err != nil {
+		kit.Report(log, err)
+		os.Exit(1)
+	}
+}
+
+func run(ctx context.Context, getenv func(string) string, log *slog.Logger) error {
+	settings, err := host.ReadSettings(getenv)
+	if err != nil {
+		return err
+	}
+	gateway, err := handler(getenv, log)
+	if err != nil {
+		return err
+	}
+	return host.Serve(ctx, settings, gateway)
+}
+
+// handler is the whole wiring of the function.
+func handler(getenv func(string) string, log *slog.Logger) (http.Handler, error) {
+	return kit.Kit{
+		Cloud:    config.Azure,
+		Getenv:   getenv,
+		Log:      log,
+		Platform: caller.AppServiceAuthentication(),
+		Secrets: secrets.Stores{
+			secrets.StoreEnv:  secrets.Environment{},
+			secrets.StoreFile: secrets.Files{},
+		},
+	}.Gateway()
+}

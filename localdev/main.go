@@ -1,0 +1,87 @@
+// Command localdev runs Postern on one machine.
+//
+//	go run ./localdev          all gateways, against stand-ins for the clouds
+//	go run ./localdev demo     one chat per cloud, plain and streamed, then exit
+//
+// Everything listens on the loopback address, and nothing outside the machine
+// is called, except the server that -model names.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+
+	"github.com/postern-ai/postern/localdev/contract"
+	"github.com/postern-ai/postern/localdev/fake/brain"
+	"github.com/postern-ai/postern/localdev/stage"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
+		if !errors.Is(err, flag.ErrHelp) {
+			fmt.Fprintln(os.Stderr, "localdev:", err)
+		}
+		stop()
+		os.Exit(1)
+	}
+}
+
+// run dispatches on the first argument. It ends when the command is done or
+// ctx is.
+func run(ctx context.Context, args []string, out, log io.Writer) error {
+	command := serve
+	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
+		switch args[0] {
+		case "run":
+		case "demo":
+			command = demo
+		default:
+			return fmt.Errorf("unknown command %q: there are run (the default) and demo", args[0])
+		}
+		args = args[1:]
+	}
+	flags := flag.NewFlagSet("localdev", flag.ContinueOnError)
+	flags.SetOutput(log)
+	port := flags.Int("port", 9100, "the first of the `ports` that are used; 0 takes free ones")
+	model := flags.String("model", "", "the base `URL` of an OpenAI-compatible server, such as http://127.0.0.1:11434/v1, whose model answers instead of the built-in one")
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if flags.NArg() > 0 {
+		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
+	}
+	o := stage.Options{Port: *port, Output: log, Problem: func(service string, p contract.Problem) {
+		fmt.Fprintf(log, "contract: %s: %s\n", service, p)
+	}}
+	if *model != "" {
+		u, err := url.Parse(*model)
+		if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+			return fmt.Errorf("-model takes the base URL of a server, such as http://127.0.0.1:11434/v1, not %q", *model)
+		}
+		o.Brain = brain.Remote(*model)
+	}
+	return command(ctx, o, out)
+}
+
+// serve runs everything until ctx ends.
+func serve(ctx context.Context, o stage.Options, out io.Writer) error {
+	fmt.Fprintln(out, "Building the functions; the first time takes a minute or two.")
+	s, err := stage.Start(ctx, o)
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	fmt.Fprintf(out, "\n%s\nReady. This is at %s too. Stop it with Ctrl-C.\n\n", s.Help(), s.Control)
+	<-ctx.Done()
+	return nil
+}

@@ -1,0 +1,183 @@
+package stage
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+
+	"github.com/postern-ai/postern/localdev/contract"
+	"github.com/postern-ai/postern/localdev/fake/awscreds"
+	fakeazure "github.com/postern-ai/postern/localdev/fake/azureopenai"
+	fakebedrock "github.com/postern-ai/postern/localdev/fake/bedrock"
+	"github.com/postern-ai/postern/localdev/fake/brain"
+	"github.com/postern-ai/postern/localdev/fake/managedid"
+	"github.com/postern-ai/postern/localdev/fake/metadata"
+	"github.com/postern-ai/postern/localdev/fake/oidc"
+	fakeopenai "github.com/postern-ai/postern/localdev/fake/openai"
+	"github.com/postern-ai/postern/localdev/fake/sts"
+	fakevertex "github.com/postern-ai/postern/localdev/fake/vertex"
+)
+
+// What the stand-ins take for granted. None of it is secret: it opens nothing
+// outside this machine.
+const (
+	Region         = "eu-west-1"
+	Project        = "local-project"
+	Location       = "europe-west4"
+	serviceAccount = "gateway@local-project.iam.gserviceaccount.com"
+	identityHeader = "local-identity-header"
+	clientID       = "22222222-3333-4444-8555-666666666666"
+	openAIKey      = "sk-local-openai-stand-in"
+	audience       = "postern"
+	azureResource  = "https://cognitiveservices.azure.com"
+)
+
+// Call is a model call that a stand-in let in.
+type Call struct {
+	Service string // for people
+	Model   string
+	Signer  string // whom the credential stands for
+}
+
+// service is one stand-in and where it is.
+type service struct {
+	name    string
+	handler http.Handler
+	url     string
+}
+
+// services are the stand-ins of a stage.
+type services struct {
+	issuer   *oidc.Issuer
+	metadata *metadata.Server
+	managed  *managedid.Server
+	creds    *awscreds.Server
+	list     []*service
+}
+
+// url returns the address of a stand-in.
+func (s *services) url(name string) string {
+	for _, one := range s.list {
+		if one.name == name {
+			return one.url
+		}
+	}
+	return ""
+}
+
+// serve opens the stand-ins, each on a port of its own.
+func (s *Stage) serve(o Options) error {
+	svc := &s.services
+	svc.metadata = metadata.New(metadata.Options{Email: serviceAccount, ProjectID: Project, Region: Location})
+	svc.managed = managedid.New(managedid.Options{
+		Secret: identityHeader, System: managedid.Identity{ClientID: clientID, ObjectID: "33333333-4444-4555-8666-777777777777"},
+	})
+	svc.creds = awscreds.New(awscreds.Options{})
+	add := func(name string, h http.Handler) (*service, error) {
+		one := &service{name: name, handler: h}
+		l, err := s.listen(len(svc.list) + firstService)
+		if err != nil {
+			return nil, err
+		}
+		one.url = "http://" + l.Addr().String()
+		svc.list = append(svc.list, one)
+		s.start(l, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { one.handler.ServeHTTP(w, r) }))
+		return one, nil
+	}
+	issuer, err := add("issuer", nil)
+	if err != nil {
+		return err
+	}
+	svc.issuer = oidc.New(issuer.url)
+	issuer.handler = svc.issuer
+	for _, one := range []service{
+		{name: "container credentials", handler: svc.creds},
+		{name: "metadata server", handler: svc.metadata},
+		{name: "managed identity", handler: svc.managed},
+		{name: "STS", handler: sts.New(svc.creds.Lookup, Region)},
+	} {
+		if _, err := add(one.name, one.handler); err != nil {
+			return err
+		}
+	}
+	for _, one := range s.models(o.Brain) {
+		h, err := checked(one.name, one.handler, o.Problem)
+		if err != nil {
+			return err
+		}
+		if _, err := add(one.name, h); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Names of the model services.
+const (
+	bedrock     = "Bedrock"
+	vertex      = "Vertex AI"
+	azureOpenAI = "Azure OpenAI"
+	openAI      = "OpenAI"
+)
+
+func (s *Stage) models(mind brain.Brain) []service {
+	svc := &s.services
+	return []service{
+		{name: bedrock, handler: fakebedrock.New(fakebedrock.Options{
+			Brain: mind, Keys: svc.creds.Lookup, Region: Region,
+			Signed: func(c fakebedrock.Call) { s.note(Call{bedrock, c.Model, c.Key.ARN}) },
+		})},
+		{name: vertex, handler: fakevertex.New(fakevertex.Options{
+			Brain: mind, Projects: []string{Project},
+			Authorize: func(token string) (string, bool) { return serviceAccount, svc.metadata.Valid(token) },
+			Called:    func(c fakevertex.Call) { s.note(Call{vertex, c.Model, c.Principal}) },
+		})},
+		{name: azureOpenAI, handler: &fakeazure.Server{
+			Brain:       mind,
+			Deployments: []string{"gpt-4o-mini"},
+			Authorize:   func(token string) (string, bool) { return clientID, svc.managed.Valid(token, azureResource) },
+			Called:      func(c fakeazure.Call) { s.note(Call{azureOpenAI, c.Deployment, c.Principal}) },
+		}},
+		{name: openAI, handler: &fakeopenai.Server{
+			Brain:     mind,
+			Authorize: func(token string) (string, bool) { return "the stored key", token == openAIKey },
+			Called:    func(c fakeopenai.Call) { s.note(Call{openAI, c.Model, c.Principal}) },
+		}},
+	}
+}
+
+// checked has a stand-in's traffic compared with the vendor's own description
+// of the API, where that is at hand.
+func checked(name string, h http.Handler, report func(string, contract.Problem)) (http.Handler, error) {
+	dir, ok := contract.Dir()
+	if !ok {
+		return h, nil
+	}
+	var d *contract.Description
+	var err error
+	switch name {
+	case bedrock:
+		d, err = contract.AWS(dir, "bedrock-runtime")
+	case vertex:
+		d, err = contract.Google(dir, "aiplatform-v1")
+	case azureOpenAI:
+		if d, err = contract.OpenAI(dir); err == nil {
+			d = d.With(contract.AzureV1())
+		}
+	default:
+		d, err = contract.OpenAI(dir)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("read the API description for %s: %w", name, err)
+	}
+	return contract.Check(d, h, func(problems ...contract.Problem) {
+		for _, p := range problems {
+			if !p.Unknown {
+				report(name, p)
+			}
+		}
+	}), nil
+}
+
+// host returns an address without its scheme.
+func host(url string) string { return strings.TrimPrefix(url, "http://") }

@@ -1,0 +1,267 @@
+// Package stage puts all of Postern on one machine: every function as it is
+// deployed, behind a front that speaks its platform's contract, and strict
+// stand-ins for every service that it calls. `make run`, the demo, the
+// benchmarks and the end-to-end tests all run on it.
+//
+// It starts programs and wires addresses. It must not know how a front, a
+// stand-in or a function does its work.
+package stage
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/postern-ai/postern/localdev/contract"
+	"github.com/postern-ai/postern/localdev/fake/brain"
+	"github.com/postern-ai/postern/localdev/fake/oidc"
+	"github.com/postern-ai/postern/localdev/front"
+)
+
+// The clouds.
+const (
+	AWS   = "aws"
+	GCP   = "gcp"
+	Azure = "azure"
+)
+
+// Clouds are the clouds in the order of their ports.
+func Clouds() []string { return []string{AWS, GCP, Azure} }
+
+// Ports are counted from the first one: the control page, the gateways in the
+// order of [Clouds], and from firstService on the stand-ins.
+const firstService = 10
+
+// Options says how a stage is set up. The zero value takes free ports, answers
+// by [brain.Echo] and prints nothing.
+type Options struct {
+	// Port is the first of the ports. Zero means that each listener takes a free
+	// one.
+	Port int
+	// Brain is the model behind the stand-ins.
+	Brain brain.Brain
+	// Output receives the log lines of the functions. It must be safe for
+	// concurrent use.
+	Output io.Writer
+	// Problem is told where the traffic of a stand-in departs from the vendor's
+	// own description of the API, if those descriptions are at hand. It may be
+	// called concurrently.
+	Problem func(service string, p contract.Problem)
+	// Bin holds programs that [Build] has made, so that they are not built
+	// again. Empty means a temporary folder.
+	Bin string
+	// Document changes the document of a cloud's gateway before it is used.
+	Document func(cloud, document string) string
+}
+
+// Stage is everything, running. It is safe for concurrent use.
+type Stage struct {
+	// Control is the address of the control page.
+	Control string
+	// Gateways are the addresses of the gateways by cloud.
+	Gateways map[string]string
+
+	o        Options
+	services services
+	closers  []func()
+
+	mu    sync.Mutex
+	calls []Call
+}
+
+// Start builds the functions and runs everything until ctx ends or Close is
+// called. It returns when all gateways can be called.
+func Start(ctx context.Context, o Options) (*Stage, error) {
+	if o.Brain == nil {
+		o.Brain = brain.Echo{}
+	}
+	if o.Output == nil {
+		o.Output = io.Discard
+	}
+	if o.Problem == nil {
+		o.Problem = func(string, contract.Problem) {}
+	}
+	s := &Stage{Gateways: map[string]string{}, o: o}
+	if err := s.run(ctx); err != nil {
+		s.Close()
+		return nil, err
+	}
+	context.AfterFunc(ctx, s.Close)
+	return s, nil
+}
+
+func (s *Stage) run(ctx context.Context) error {
+	// Ports first: a port that is taken is the usual mistake, and building
+	// takes a while.
+	control, err := s.listen(0)
+	if err != nil {
+		return err
+	}
+	s.Control = "http://" + control.Addr().String()
+	if err := s.serve(s.o); err != nil {
+		return err
+	}
+	doors := map[string]net.Listener{}
+	for i, cloud := range Clouds() {
+		if doors[cloud], err = s.listen(1 + i); err != nil {
+			return err
+		}
+		s.Gateways[cloud] = "http://" + doors[cloud].Addr().String()
+	}
+	programs, err := s.build(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.launch(ctx, programs, doors); err != nil {
+		return err
+	}
+	s.start(control, s.control())
+	return nil
+}
+
+// listen opens a port: the one at that distance from the first, or a free one.
+func (s *Stage) listen(offset int) (net.Listener, error) {
+	port := 0
+	if s.o.Port != 0 {
+		port = s.o.Port + offset
+	}
+	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
+	if errors.Is(err, syscall.EADDRINUSE) {
+		return nil, fmt.Errorf("port %d is taken by another program: stop that, or choose others with -port (ports from there on are used, %d of them)", port, firstService+portsOfServices)
+	}
+	if err == nil {
+		s.closers = append(s.closers, func() { _ = l.Close() })
+	}
+	return l, err
+}
+
+// portsOfServices is how many ports the stand-ins take.
+const portsOfServices = 9
+
+// start serves until the stage is closed.
+func (s *Stage) start(l net.Listener, h http.Handler) {
+	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
+	s.closers = append(s.closers, func() { _ = server.Close() })
+	go func() { _ = server.Serve(l) }()
+}
+
+// Close stops everything. It may be called more than once.
+func (s *Stage) Close() {
+	s.mu.Lock()
+	closers := s.closers
+	s.closers = nil
+	s.mu.Unlock()
+	for i := len(closers) - 1; i >= 0; i-- {
+		closers[i]()
+	}
+}
+
+// build compiles what has not been built yet, one program after the other:
+// they share most of their packages.
+func (s *Stage) build(ctx context.Context) (map[string]string, error) {
+	root, err := Root()
+	if err != nil {
+		return nil, err
+	}
+	out := s.o.Bin
+	if out == "" {
+		if out, err = os.MkdirTemp("", "postern"); err != nil {
+			return nil, err
+		}
+		s.closers = append(s.closers, func() { _ = os.RemoveAll(out) })
+	}
+	programs := map[string]string{}
+	for cloud, b := range Binaries() {
+		path := filepath.Join(out, filepath.FromSlash(b.Package), b.Name)
+		if _, err := os.Stat(path); s.o.Bin == "" || err != nil {
+			if path, err = Build(ctx, root, out, b); err != nil {
+				return nil, err
+			}
+		}
+		programs[cloud] = path
+	}
+	return programs, nil
+}
+
+// launch starts the functions behind their fronts.
+func (s *Stage) launch(ctx context.Context, programs map[string]string, doors map[string]net.Listener) error {
+	aws, err := front.StartLambda(ctx, front.LambdaOptions{
+		Binary: programs[AWS], Name: "postern-gateway", Region: Region, AccountID: "123456789012",
+		Env: s.env(AWS), Timeout: 5 * time.Minute, MaxInstances: 20,
+		Listener: doors[AWS], Output: s.o.Output,
+	})
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, func() { _ = aws.Close() })
+	gcp, err := front.StartCloudRun(ctx, front.CloudRunOptions{
+		Binary: programs[GCP], Service: "postern-gateway", Target: "Gateway",
+		Env: s.env(GCP), Listener: doors[GCP], Output: s.o.Output,
+	})
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, func() { _ = gcp.Close() })
+	root, err := Root()
+	if err != nil {
+		return err
+	}
+	azure, err := front.StartFunctions(ctx, front.FunctionsOptions{
+		Root: filepath.Join(root, "functions", "azure", "gateway"), Executable: programs[Azure], Name: "postern-gateway",
+		Env: s.env(Azure), Listener: doors[Azure], Output: s.o.Output,
+	})
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, func() { _ = azure.Close() })
+	return nil
+}
+
+// note keeps the latest calls.
+func (s *Stage) note(c Call) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.calls) == 1000 {
+		s.calls = s.calls[1:]
+	}
+	s.calls = append(s.calls, c)
+}
+
+// Calls returns the latest model calls that the stand-ins have let in, the
+// oldest first.
+func (s *Stage) Calls() []Call {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return append([]Call(nil), s.calls...)
+}
+
+// Token returns a token of the stage's issuer that the gateways accept, unless
+// t says otherwise.
+func (s *Stage) Token(t oidc.Token) (string, error) {
+	t.Subject = cmp.Or(t.Subject, "developer")
+	if t.Audience == nil {
+		t.Audience = []string{audience}
+	}
+	return s.services.issuer.Mint(t)
+}
+
+// Witness returns the addresses by which the vendors' own clients reach the
+// stand-ins, as environment variables.
+func (s *Stage) Witness() map[string]string {
+	return map[string]string{
+		"POSTERN_E2E_VERTEX_URL": s.services.url(vertex),
+		"GCE_METADATA_HOST":      host(s.services.url("metadata server")),
+		"IDENTITY_ENDPOINT":      s.services.url("managed identity") + "/msi/token",
+		"IDENTITY_HEADER":        identityHeader,
+	}
+}
