@@ -1,10 +1,10 @@
 package chat
 
 import (
+	"bytes"
 	"crypto/rand"
 	"errors"
 	"strings"
-	"unicode/utf8"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -59,16 +59,24 @@ func DecodeResponse(body []byte) (*Response, error) {
 	return &r, nil
 }
 
-// decodeAnswer reads JSON as an upstream wrote it: the last of two members of
-// the same name counts, as with most clients, and broken UTF-8, which some
-// servers produce where a token ends within a character, is replaced. It
-// reports whether the text is fit to be passed on.
-func decodeAnswer(data []byte, into any) (clean bool, err error) {
-	err = json.Unmarshal(data, into, jsontext.AllowDuplicateNames(true), jsontext.AllowInvalidUTF8(true))
-	if err != nil {
+// decodeAnswer reads JSON as an upstream wrote it. It is as strict as with a
+// caller's, but for broken UTF-8, which some servers produce where a token ends
+// within a character: that is replaced. It reports whether the text is fit to
+// be passed on.
+func decodeAnswer[T any](data []byte, into *T) (clean bool, err error) {
+	if err = json.Unmarshal(data, into); err == nil {
+		return true, nil
+	}
+	mended, formatErr := jsontext.AppendFormat(nil, data, jsontext.AllowInvalidUTF8(true))
+	if formatErr != nil || bytes.Equal(mended, data) {
 		return false, err
 	}
-	return utf8.Valid(data), nil
+	var fresh T
+	if err := json.Unmarshal(mended, &fresh); err != nil {
+		return false, err
+	}
+	*into = fresh
+	return false, nil
 }
 
 // mend completes a choice and reports whether it was complete.

@@ -1,4 +1,4 @@
-package chat_test
+package chat
 
 import (
 	"bytes"
@@ -13,8 +13,6 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
-
-	"github.com/postern-ai/postern/shared/chat"
 )
 
 var update = flag.Bool("update", false, "write what the code does into the golden files")
@@ -66,7 +64,7 @@ func TestDecodeKeepsEverything(t *testing.T) {
 		t.Run(f.Name, func(t *testing.T) {
 			t.Parallel()
 			body := bytes.Clone(f.Data)
-			req, err := chat.Decode(body, chat.Limits{})
+			req, err := Decode(body, Limits{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -94,8 +92,8 @@ func TestDecodeRefuses(t *testing.T) {
 			i++
 			want = string(a.Files[i].Data)
 		}
-		_, err := chat.Decode(f.Data, chat.Limits{})
-		e, ok := errors.AsType[*chat.Error](err)
+		_, err := Decode(f.Data, Limits{})
+		e, ok := errors.AsType[*Error](err)
 		if !ok {
 			t.Errorf("%s: got %v", f.Name, err)
 			continue
@@ -123,35 +121,35 @@ func TestDecodeLimits(t *testing.T) {
 	}
 	for _, c := range []struct {
 		name, body string
-		limits     chat.Limits
+		limits     Limits
 		param      string
 		message    string // empty: accepted
 	}{
-		{"as many messages as are allowed", messages(2048), chat.Limits{}, "", ""},
-		{"one message more", messages(2049), chat.Limits{}, "messages", "Invalid 'messages': there are 2049, and at most 2048 are allowed."},
-		{"fewer messages if the operator says so", messages(3), chat.Limits{Messages: 2}, "messages", "Invalid 'messages': there are 3, and at most 2 are allowed."},
-		{"as deep as is allowed", nested(64), chat.Limits{}, "", ""},
-		{"one level deeper", nested(65), chat.Limits{}, "", "The request body is nested deeper than 64 levels. Flatten it, or ask the operator to raise limits.max_depth."},
-		{"deeper if the operator says so", nested(100), chat.Limits{Depth: 100}, "", ""},
-		{"very much deeper", nested(1_000_000), chat.Limits{}, "", "The request body is nested deeper than 64 levels. Flatten it, or ask the operator to raise limits.max_depth."},
-		{"brackets in a text do not nest", `{"model":"m","messages":[{"role":"user","content":"` + strings.Repeat(`[{\"`, 100) + `"}]}`, chat.Limits{}, "", ""},
-		{"text that is not UTF-8", "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"\xff\"}]}", chat.Limits{}, "", "The request body is not valid UTF-8. Encode the JSON as UTF-8."},
-		{"half of a character in escapes", `{"model":"m","messages":[{"role":"user","content":"\ud83d"}]}`, chat.Limits{}, "", "The request body is not valid JSON: the fault is at byte 51. Send one JSON object with Content-Type application/json."},
-		{"a model's name of the greatest length", `{"model":"` + strings.Repeat("m", 256) + `","messages":[{"role":"user","content":"a"}]}`, chat.Limits{}, "", ""},
-		{"a longer one", `{"model":"` + strings.Repeat("m", 257) + `","messages":[{"role":"user","content":"a"}]}`, chat.Limits{}, "model", "Invalid 'model': the name is longer than 256 bytes."},
-		{"too many tools", `{"model":"m","messages":[{"role":"user","content":"a"}],"tools":[` + strings.TrimSuffix(strings.Repeat(`{"type":"function","function":{"name":"f"}},`, 129), ",") + `]}`, chat.Limits{}, "tools", "Invalid 'tools': there are 129, and at most 128 are allowed."},
-		{"a long name in an error is cut", `{"model":"m","messages":[{"role":"user","content":"a"}],"x":{"` + strings.Repeat("ü", 100) + `":1,"` + strings.Repeat("ü", 100) + `":1}}`, chat.Limits{}, "x." + strings.Repeat("ü", 32) + "...", "Duplicate member: 'x." + strings.Repeat("ü", 32) + "...' stands twice in the same object. Remove one of the two."},
+		{"as many messages as are allowed", messages(2048), Limits{}, "", ""},
+		{"one message more", messages(2049), Limits{}, "messages", "Invalid 'messages': there are 2049, and at most 2048 are allowed."},
+		{"fewer messages if the operator says so", messages(3), Limits{Messages: 2}, "messages", "Invalid 'messages': there are 3, and at most 2 are allowed."},
+		{"as deep as is allowed", nested(64), Limits{}, "", ""},
+		{"one level deeper", nested(65), Limits{}, "", "The request body is nested deeper than 64 levels. Flatten it, or ask the operator to raise limits.max_depth."},
+		{"deeper if the operator says so", nested(100), Limits{Depth: 100}, "", ""},
+		{"very much deeper", nested(1_000_000), Limits{}, "", "The request body is nested deeper than 64 levels. Flatten it, or ask the operator to raise limits.max_depth."},
+		{"brackets in a text do not nest", `{"model":"m","messages":[{"role":"user","content":"` + strings.Repeat(`[{\"`, 100) + `"}]}`, Limits{}, "", ""},
+		{"text that is not UTF-8", "{\"model\":\"m\",\"messages\":[{\"role\":\"user\",\"content\":\"\xff\"}]}", Limits{}, "", "The request body is not valid UTF-8. Encode the JSON as UTF-8."},
+		{"half of a character in escapes", `{"model":"m","messages":[{"role":"user","content":"\ud83d"}]}`, Limits{}, "", "The request body is not valid JSON: the fault is at byte 51. Send one JSON object with Content-Type application/json."},
+		{"a model's name of the greatest length", `{"model":"` + strings.Repeat("m", 256) + `","messages":[{"role":"user","content":"a"}]}`, Limits{}, "", ""},
+		{"a longer one", `{"model":"` + strings.Repeat("m", 257) + `","messages":[{"role":"user","content":"a"}]}`, Limits{}, "model", "Invalid 'model': the name is longer than 256 bytes."},
+		{"too many tools", `{"model":"m","messages":[{"role":"user","content":"a"}],"tools":[` + strings.TrimSuffix(strings.Repeat(`{"type":"function","function":{"name":"f"}},`, 129), ",") + `]}`, Limits{}, "tools", "Invalid 'tools': there are 129, and at most 128 are allowed."},
+		{"a long name in an error is cut", `{"model":"m","messages":[{"role":"user","content":"a"}],"x":{"` + strings.Repeat("ü", 100) + `":1,"` + strings.Repeat("ü", 100) + `":1}}`, Limits{}, "x." + strings.Repeat("ü", 32) + "...", "Duplicate member: 'x." + strings.Repeat("ü", 32) + "...' stands twice in the same object. Remove one of the two."},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
-			_, err := chat.Decode([]byte(c.body), c.limits)
+			_, err := Decode([]byte(c.body), c.limits)
 			if c.message == "" {
 				if err != nil {
 					t.Error(err)
 				}
 				return
 			}
-			e, ok := errors.AsType[*chat.Error](err)
+			e, ok := errors.AsType[*Error](err)
 			if !ok {
 				t.Fatalf("got %v", err)
 			}
@@ -171,10 +169,10 @@ func FuzzDecode(f *testing.F) {
 		}
 	}
 	f.Fuzz(func(t *testing.T, body []byte) {
-		req, err := chat.Decode(body, chat.Limits{})
+		req, err := Decode(body, Limits{})
 		if err != nil {
-			e, ok := errors.AsType[*chat.Error](err)
-			if !ok || e.Status != 400 || e.Type != chat.TypeInvalidRequest || e.Message == "" {
+			e, ok := errors.AsType[*Error](err)
+			if !ok || e.Status != 400 || e.Type != TypeInvalidRequest || e.Message == "" {
 				t.Fatalf("got %#v", err)
 			}
 			if _, err := json.Marshal(e.Message); err != nil {
@@ -189,7 +187,7 @@ func FuzzDecode(f *testing.F) {
 		if d := cmp.Diff(value(t, body), value(t, again)); d != "" {
 			t.Fatalf("the request changed: %s", d)
 		}
-		second, err := chat.Decode(again, chat.Limits{})
+		second, err := Decode(again, Limits{})
 		if err != nil {
 			t.Fatalf("refused what it wrote itself: %v", err)
 		}
@@ -197,6 +195,6 @@ func FuzzDecode(f *testing.F) {
 		if err != nil || !bytes.Equal(again, twice) {
 			t.Fatalf("written a second time it is %s, %v; before %s", twice, err, again)
 		}
-		_ = req.Check(chat.Carries{}, "anything")
+		_ = req.Check(Carries{}, "anything")
 	})
 }

@@ -121,6 +121,21 @@ func (r *Request) strange(carries Carries) string {
 		}
 		return ""
 	}
+	if o := r.StreamOptions; o != nil {
+		if at := find(o.Unknown, "stream_options"); at != "" {
+			return at
+		}
+	}
+	if f := r.ResponseFormat; f != nil {
+		if at := find(f.Unknown, "response_format"); at != "" {
+			return at
+		}
+		if f.JSONSchema != nil {
+			if at := find(f.JSONSchema.Unknown, "response_format.json_schema"); at != "" {
+				return at
+			}
+		}
+	}
 	for i := range r.Messages {
 		if at := r.Messages[i].strange(i, find); at != "" {
 			return at

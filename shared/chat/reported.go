@@ -6,7 +6,6 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
 
@@ -151,8 +150,8 @@ func plainText(v jsontext.Value) string {
 		return ""
 	}
 	var s string
-	if err := json.Unmarshal(v, &s, jsontext.AllowInvalidUTF8(true)); err != nil {
+	if _, err := decodeAnswer(v, &s); err != nil {
 		return ""
 	}
-	return strings.ToValidUTF8(s, "\uFFFD")
+	return s
 }

@@ -196,11 +196,11 @@ func (d *StreamDecoder) take(c *Chunk) error {
 func (d *StreamDecoder) keepUsage(c *Chunk) {
 	kept := *c
 	kept.Choices = []ChunkChoice{}
-	switch {
-	case len(c.Choices) > 0:
-		kept.Wire, kept.Unknown = nil, nil
-	case c.Choices == nil, !c.Usage.mend():
+	if !c.Usage.mend() || c.Choices == nil {
 		kept.Wire = nil
+	}
+	if len(c.Choices) > 0 {
+		kept.Wire, kept.Unknown = nil, nil
 	}
 	kept.Wire = kept.Wire.Clone()
 	d.usage = &kept

@@ -2,7 +2,6 @@ package chat
 
 import (
 	"bytes"
-	"slices"
 	"unicode/utf8"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -43,8 +42,8 @@ func (t *template) learn(c *Chunk, data []byte) {
 	t.chunk, t.fixed, t.gaps = nil, t.fixed[:0], t.gaps[:0]
 	kept, from := bytes.Clone(data), 0
 	for at, where := range texts(kept) {
-		if slices.Contains(t.gaps, where) || where == gapObfuscation && !t.surround(c.Unknown) {
-			return // a member stands twice
+		if where == gapObfuscation && !t.surround(c.Unknown) {
+			return
 		}
 		t.fixed = append(t.fixed, kept[from:at[0]])
 		t.gaps = append(t.gaps, where)
@@ -76,7 +75,7 @@ func (t *template) surround(unknown jsontext.Value) bool {
 // opening quote to behind the closing one.
 func texts(data []byte) func(func([2]int, gap) bool) {
 	return func(yield func([2]int, gap) bool) {
-		dec := jsontext.NewDecoder(bytes.NewReader(data), jsontext.AllowDuplicateNames(true))
+		dec := jsontext.NewDecoder(bytes.NewReader(data))
 		for {
 			kind, length := dec.StackIndex(dec.StackDepth())
 			name := kind == jsontext.KindBeginObject && length%2 == 0
