@@ -175,6 +175,9 @@ func (r Reply) Unexpected(ref Ref) error {
 // Unreachable is the error for a request that brought no reply. It names the kind of the cause and never its text, since URLs and replies
 // appear in such texts.
 func Unreachable(ref Ref, err error) error {
+	if errors.Is(err, errLarge) {
+		return &Error{Ref: ref, Reason: "the store's reply is too large", Err: err}
+	}
 	reason := "the store cannot be reached"
 	if kind := kindOf(err); kind != "" {
 		reason += ": " + kind
@@ -185,8 +188,6 @@ func Unreachable(ref Ref, err error) error {
 func kindOf(err error) string {
 	timed, isNet := errors.AsType[net.Error](err)
 	switch {
-	case errors.Is(err, errLarge):
-		return errLarge.Error()
 	case errors.Is(err, context.Canceled):
 		return "cancelled"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), isNet && timed.Timeout():

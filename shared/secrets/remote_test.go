@@ -116,7 +116,7 @@ func TestALargeReplyIsNotReadToItsEnd(t *testing.T) {
 		switch {
 		case want && (err != nil || len(reply.Body) != size):
 			t.Errorf("%d bytes: got %d and error %v", size, len(reply.Body), err)
-		case !want && (!errors.As(err, &told) || !strings.HasSuffix(err.Error(), "the store cannot be reached: the reply is too large")):
+		case !want && (!errors.As(err, &told) || !strings.HasSuffix(err.Error(), "the store's reply is too large")):
 			t.Errorf("%d bytes: got error %v", size, err)
 		}
 	}

@@ -147,7 +147,7 @@ func TestVersionsAreListedInNoOrder(t *testing.T) {
 		}
 		path = ""
 		if reply.NextLink != nil {
-			path = strings.TrimPrefix(*reply.NextLink, "https://my-vault.vault.azure.net")
+			path = strings.TrimPrefix(*reply.NextLink, "https://my-vault.vault.azure.net:443")
 		}
 		pages++
 	}

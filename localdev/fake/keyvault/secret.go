@@ -74,6 +74,15 @@ func (c *call) bundle(s *secret, v *version) bundle {
 
 func (c *call) id(path string) string { return "https://" + c.request.Host + path }
 
+// link is an address to go on at. The service writes the port there even if it is the usual one.
+func (c *call) link(path string) string {
+	host := c.request.Host
+	if !strings.Contains(host, ":") {
+		host += ":443"
+	}
+	return "https://" + host + path
+}
+
 // change is what a client sends to set or update a secret.
 type change struct {
 	Value       *string            `json:"value"`
@@ -228,7 +237,7 @@ func (c *call) list() (any, error) {
 		}
 		if len(reply.Value) == size {
 			last := reply.Value[size-1].ID
-			next := c.id(fmt.Sprintf("/secrets/%s/versions?%s", found.name, url.Values{
+			next := c.link(fmt.Sprintf("/secrets/%s/versions?%s", found.name, url.Values{
 				"api-version": {query.Get("api-version")}, "maxresults": {strconv.Itoa(size)}, "$skiptoken": {last[strings.LastIndex(last, "/")+1:]},
 			}.Encode()))
 			reply.NextLink = &next

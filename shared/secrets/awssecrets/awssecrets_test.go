@@ -86,7 +86,7 @@ func newWorld(t *testing.T, options awssecrets.Options) *world {
 	listener := httptest.NewServer(checked(t, w.server))
 	t.Cleanup(listener.Close)
 	w.url = listener.URL
-	options.Endpoint = listener.URL
+	options.Endpoint, options.Timeout = listener.URL, time.Minute
 	if options.Region == "" {
 		options.Region = region
 	}
@@ -123,7 +123,7 @@ func checked(t *testing.T, next http.Handler) http.Handler {
 
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	secretstest.TestReader(t, func(t *testing.T) secretstest.Store {
+	secretstest.TestReader(t, func(t *testing.T, timeout time.Duration) secretstest.Store {
 		i := &issuer{}
 		var denied atomic.Bool
 		server := secretsmanager.New(secretsmanager.Options{Region: region, Keys: i.find, Allow: func(access secretsmanager.Access) bool {
@@ -131,7 +131,7 @@ func TestConformance(t *testing.T) {
 		}})
 		listener := httptest.NewServer(checked(t, server))
 		t.Cleanup(listener.Close)
-		reader, err := awssecrets.New(awssecrets.Options{Region: region, Credentials: i, Endpoint: listener.URL, Timeout: 500 * time.Millisecond})
+		reader, err := awssecrets.New(awssecrets.Options{Region: region, Credentials: i, Endpoint: listener.URL, Timeout: timeout})
 		if err != nil {
 			t.Fatal(err)
 		}

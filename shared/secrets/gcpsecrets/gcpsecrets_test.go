@@ -72,6 +72,11 @@ type world struct {
 
 func newWorld(t *testing.T, options gcpsecretmanager.Options) *world {
 	t.Helper()
+	return newHastyWorld(t, options, time.Minute)
+}
+
+func newHastyWorld(t *testing.T, options gcpsecretmanager.Options, timeout time.Duration) *world {
+	t.Helper()
 	w := &world{t: t, issuer: &issuer{}}
 	options.Member = func(token string) (string, bool) {
 		if token == "operator" {
@@ -87,7 +92,7 @@ func newWorld(t *testing.T, options gcpsecretmanager.Options) *world {
 	listener := httptest.NewServer(checked(t, w.server))
 	t.Cleanup(listener.Close)
 	var err error
-	w.reader, err = gcpsecrets.New(gcpsecrets.Options{Project: "local-project", Authorizer: w.issuer, Endpoint: listener.URL + "/", Timeout: 500 * time.Millisecond})
+	w.reader, err = gcpsecrets.New(gcpsecrets.Options{Project: "local-project", Authorizer: w.issuer, Endpoint: listener.URL + "/", Timeout: timeout})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -133,8 +138,8 @@ func (w *world) put(name, text string) string {
 
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	secretstest.TestReader(t, func(t *testing.T) secretstest.Store {
-		w := newWorld(t, gcpsecretmanager.Options{})
+	secretstest.TestReader(t, func(t *testing.T, timeout time.Duration) secretstest.Store {
+		w := newHastyWorld(t, gcpsecretmanager.Options{}, timeout)
 		newest := map[string]string{}
 		return secretstest.Store{
 			Reader: w.reader,
@@ -166,8 +171,8 @@ func broken(b secretstest.Broken) fault.Fault {
 // TestConformanceWithAliases is the same for secrets whose aliases somebody keeps.
 func TestConformanceWithAliases(t *testing.T) {
 	t.Parallel()
-	secretstest.TestReader(t, func(t *testing.T) secretstest.Store {
-		w := newWorld(t, gcpsecretmanager.Options{})
+	secretstest.TestReader(t, func(t *testing.T, timeout time.Duration) secretstest.Store {
+		w := newHastyWorld(t, gcpsecretmanager.Options{}, timeout)
 		return secretstest.Store{
 			Reader: w.reader,
 			Ref: func(name string) secrets.Ref {

@@ -62,36 +62,45 @@ type Broken struct {
 	Hangup bool
 }
 
-// Open returns an empty store. The reader gives up after a timeout that is short, since these tests wait for it.
-type Open func(t *testing.T) Store
+// Open returns an empty store, whose reader gives up after the timeout.
+type Open func(t *testing.T, timeout time.Duration) Store
+
+const (
+	// patient is longer than anything takes on a busy machine.
+	patient = time.Minute
+	// impatient is for the test that waits for it.
+	impatient = 50 * time.Millisecond
+)
 
 // TestReader tests one reader.
 func TestReader(t *testing.T, open Open) {
 	t.Helper()
 	for _, test := range []struct {
-		name string
-		test func(*testing.T, Store)
+		name    string
+		test    func(*testing.T, Store)
+		timeout time.Duration
 	}{
-		{"the current version is read with its id", testCurrent},
-		{"the previous version is read with its id", testPrevious},
-		{"a version can be pinned", testPinned},
-		{"a field is selected", testField},
-		{"a secret that is not there is not found", testMissing},
-		{"a deleted secret is gone", testDeleted},
-		{"a withdrawn version is not used", testWithdrawn},
-		{"a missing right is named", testDenied},
-		{"a rejected credential is replaced once", testExpired},
-		{"a missing identity says so", testNoIdentity},
-		{"a broken store is told apart from a missing secret", testBroken},
-		{"a redirect is not followed", testRedirect},
-		{"a store that hangs is given up", testHanging},
-		{"the caller's context is honoured", testContext},
-		{"a reference to another store is refused", testForeign},
-		{"many may read at once", testConcurrent},
+		{"the current version is read with its id", testCurrent, patient},
+		{"the previous version is read with its id", testPrevious, patient},
+		{"a version can be pinned", testPinned, patient},
+		{"a field is selected", testField, patient},
+		{"a secret that is not there is not found", testMissing, patient},
+		{"a deleted secret is gone", testDeleted, patient},
+		{"a withdrawn version is not used", testWithdrawn, patient},
+		{"a missing right is named", testDenied, patient},
+		{"a rejected credential is replaced once", testExpired, patient},
+		{"a missing identity says so", testNoIdentity, patient},
+		{"a broken store is told apart from a missing secret", testBroken, patient},
+		{"a redirect is not followed", testRedirect, patient},
+		{"a store that hangs is given up", testHanging, impatient},
+		{"the caller's context is honoured", testContext, patient},
+		{"a reference to another store is refused", testForeign, patient},
+		{"many may read at once", testConcurrent, patient},
+		{"behind a cache a rotation is seen when a value is rejected", testCached, patient},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
-			test.test(t, open(t))
+			test.test(t, open(t, test.timeout))
 		})
 	}
 }
@@ -308,6 +317,28 @@ func testConcurrent(t *testing.T, s Store) {
 		group.Go(func() { wantSecret(t, version, text("1"))(s.Reader.Current(t.Context(), s.Ref("key"))) })
 	}
 	group.Wait()
+}
+
+func testCached(t *testing.T, s Store) {
+	cache := secrets.NewCache(s.Reader, secrets.CacheOptions{TTL: time.Hour, Timeout: patient})
+	want := func(when, wanted string, fallback bool) {
+		t.Helper()
+		got, err := cache.Get(t.Context(), s.Ref("key"))
+		if err != nil || got.Value.Reveal() != wanted || got.Fallback != fallback {
+			t.Errorf("%s: got %q (fallback %v) and error %v", when, got.Value.Reveal(), got.Fallback, err)
+		}
+	}
+	s.Put(Put{Name: "key", Text: text("1")})
+	want("at first", text("1"), false)
+	s.Put(Put{Name: "key", Text: text("2")})
+	want("after the rotation", text("1"), false)
+	cache.Rejected(s.Ref("key"), secrets.NewValue(text("1")))
+	want("when the old value is rejected", text("2"), false)
+	// Another instance has never seen the old value, and meets an upstream that does not know the new one yet.
+	cache = secrets.NewCache(s.Reader, secrets.CacheOptions{TTL: time.Hour, Timeout: patient})
+	want("in another instance", text("2"), false)
+	cache.Rejected(s.Ref("key"), secrets.NewValue(text("2")))
+	want("when the new value is rejected", text("1"), true)
 }
 
 // wantSecret checks a result of a Source.

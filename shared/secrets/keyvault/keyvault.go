@@ -1,0 +1,206 @@
+// Package keyvault reads secrets from Azure Key Vault over REST.
+//
+// The version in use is the newest one that is enabled and whose dates allow it: a version that is not valid yet waits for its day, and
+// the service itself does not heed these dates (https://learn.microsoft.com/azure/key-vault/secrets/about-secrets). The one before it
+// is the next older one of which the same is true.
+//
+// The package must not know what a secret is for, nor where its access tokens come from.
+package keyvault
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/postern-ai/postern/shared/secrets"
+)
+
+const (
+	// apiVersion is one that all clouds know.
+	apiVersion    = "7.5"
+	defaultSuffix = "vault.azure.net"
+	// maxPages bounds how much of a list is read. A page has up to 25 versions, and a secret up to 500.
+	maxPages = 25
+)
+
+// suffixForm is what the end of a vault's host name looks like.
+var suffixForm = regexp.MustCompile(`^[a-z0-9-]+(\.[a-z0-9-]+)+$`)
+
+// Options says how to reach the vaults.
+type Options struct {
+	// Vault is the address of the vault for references that name none, such as https://my-vault.vault.azure.net.
+	Vault string
+	// Suffix is the domain of vaults that references name. Empty means vault.azure.net.
+	Suffix string
+	// Authorizer puts an access token for the scope https://vault.azure.net/.default, or that of another cloud, on each request.
+	Authorizer secrets.Authorizer
+	// Endpoint replaces the addresses of all vaults.
+	Endpoint string
+	// Transport sends the requests. Nil means [http.DefaultTransport].
+	Transport http.RoundTripper
+	// Timeout bounds one read, with all requests that it takes. Zero means 3 s.
+	Timeout time.Duration
+}
+
+// Reader reads from Key Vault. It is a [secrets.Reader] and a [secrets.Source], and safe for concurrent use.
+type Reader struct {
+	options Options
+	remote  secrets.Remote
+}
+
+// New returns a Reader. It makes no network call.
+func New(options Options) (*Reader, error) {
+	if options.Authorizer == nil {
+		return nil, errors.New("Azure Key Vault needs an authorizer")
+	}
+	if options.Suffix == "" {
+		options.Suffix = defaultSuffix
+	}
+	if !suffixForm.MatchString(options.Suffix) {
+		return nil, errors.New("the domain of the vaults has to look like vault.azure.net")
+	}
+	for _, address := range []*string{&options.Vault, &options.Endpoint} {
+		if *address == "" {
+			continue
+		}
+		parsed, err := secrets.Endpoint(*address)
+		if err != nil {
+			return nil, err
+		}
+		*address = parsed.String()
+	}
+	return &Reader{options: options, remote: secrets.Remote{HTTP: secrets.Bounded(options.Transport), Authorizer: options.Authorizer}}, nil
+}
+
+// Read returns the text of the version in use, or of the one that ref pins.
+func (r *Reader) Read(ctx context.Context, ref secrets.Ref) (secrets.Value, error) {
+	secret, err := r.Current(ctx, ref)
+	return secret.Value, err
+}
+
+// Current returns the newest version that may be used, or the one that ref pins. It needs the right to get secrets, and the right to list
+// them when the newest version may not be used. The role Key Vault Secrets User has both.
+func (r *Reader) Current(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+	s, err := r.session(ref)
+	if err != nil {
+		return secrets.Secret{}, err
+	}
+	ctx, cancel := secrets.WithTimeout(ctx, r.options.Timeout)
+	defer cancel()
+	found, err := s.get(ctx, s.own.Version)
+	switch {
+	case err == nil:
+		return s.secret(found)
+	case s.own.Version != "" || !unusable(err):
+		return secrets.Secret{}, err
+	}
+	versions, listErr := s.list(ctx)
+	if listErr != nil {
+		return secrets.Secret{}, listErr
+	}
+	older := newestUsable(versions, version{})
+	if older == nil {
+		return secrets.Secret{}, err // which says what is wrong with the newest one
+	}
+	if found, err = s.get(ctx, older.id); err != nil {
+		return secrets.Secret{}, err
+	}
+	return s.secret(found)
+}
+
+// Previous returns the newest version that may be used besides the current one. It needs the right to list secrets.
+func (r *Reader) Previous(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
+	s, err := r.session(ref)
+	if err != nil {
+		return secrets.Secret{}, err
+	}
+	ctx, cancel := secrets.WithTimeout(ctx, r.options.Timeout)
+	defer cancel()
+	if s.own.Version != "" {
+		return secrets.Secret{}, secrets.NoPrevious(ref)
+	}
+	// Which version is the newest is for the service to say: the dates in the list are whole seconds.
+	current, err := s.get(ctx, "")
+	if err != nil && !unusable(err) {
+		return secrets.Secret{}, err
+	}
+	versions, err := s.list(ctx)
+	if err != nil {
+		return secrets.Secret{}, err
+	}
+	if current == nil {
+		if current = newestUsable(versions, version{}); current == nil {
+			return secrets.Secret{}, secrets.NoPrevious(ref)
+		}
+	}
+	before := newestUsable(versions, *current)
+	if before == nil {
+		return secrets.Secret{}, secrets.NoPrevious(ref)
+	}
+	if before, err = s.get(ctx, before.id); err != nil {
+		return secrets.Secret{}, err
+	}
+	return s.secret(before)
+}
+
+// newestUsable returns the newest of the versions that may be used now, apart from one and from what is newer than that one.
+func newestUsable(versions []version, but version) *version {
+	var newest *version
+	for i := range versions {
+		v := &versions[i]
+		if v.id == but.id || v.refused(time.Now()) != "" || but.id != "" && v.created.After(but.created) {
+			continue
+		}
+		if newest == nil || v.created.After(newest.created) {
+			newest = v
+		}
+	}
+	return newest
+}
+
+// session is one read of one secret.
+type session struct {
+	reader *Reader
+	ref    secrets.Ref // as the caller wrote it
+	own    secrets.Ref // as this store understands it
+	base   *url.URL    // the URL of the secret
+}
+
+func (r *Reader) session(ref secrets.Ref) (*session, error) {
+	own, err := ref.In(secrets.StoreKeyVault)
+	if err != nil {
+		return nil, err
+	}
+	vault, name, named := strings.Cut(own.Name, "/")
+	address := r.options.Vault
+	if !named {
+		name = own.Name
+	} else {
+		address = "https://" + strings.ToLower(vault) + "." + r.options.Suffix
+	}
+	if r.options.Endpoint != "" {
+		address = r.options.Endpoint
+	}
+	if address == "" {
+		return nil, &secrets.Error{Ref: ref, Reason: "its vault is not known; write azure-kv://VAULT/" + name}
+	}
+	base, err := url.Parse(address)
+	if err != nil {
+		return nil, &secrets.Error{Ref: ref, Reason: "no URL can be made of it", Err: err}
+	}
+	base.Path = "/secrets/" + name
+	return &session{reader: r, ref: ref, own: own, base: base}, nil
+}
+
+// secret selects what the reference means of a version that was read with its value.
+func (s *session) secret(v *version) (secrets.Secret, error) {
+	value, err := s.ref.Select(v.value)
+	if err != nil {
+		return secrets.Secret{}, err
+	}
+	return secrets.Secret{Value: value, Version: v.id, Created: v.created, Expires: v.expires}, nil
+}

@@ -1,0 +1,184 @@
+package keyvault
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"time"
+
+	"github.com/postern-ai/postern/shared/secrets"
+)
+
+const disabled = "this version is disabled"
+
+// version is one version, with its value when it was read by itself.
+type version struct {
+	id        string
+	value     string
+	enabled   bool
+	notBefore time.Time
+	expires   time.Time
+	created   time.Time
+}
+
+// refused says why a version must not be used at a time. The empty text means that it may.
+func (v version) refused(now time.Time) string {
+	switch {
+	case !v.enabled:
+		return disabled
+	case now.Before(v.notBefore):
+		return "this version is not valid before " + v.notBefore.UTC().Format(time.DateTime)
+	case !v.expires.IsZero() && !now.Before(v.expires):
+		return "this version has expired at " + v.expires.UTC().Format(time.DateTime)
+	}
+	return ""
+}
+
+// bundle is a version on the wire (https://learn.microsoft.com/rest/api/keyvault/secrets/get-secret/get-secret).
+type bundle struct {
+	ID         string `json:"id"`
+	Value      string `json:"value"`
+	Attributes struct {
+		Enabled   *bool  `json:"enabled"`
+		NotBefore *int64 `json:"nbf"`
+		Expires   *int64 `json:"exp"`
+		Created   *int64 `json:"created"`
+	} `json:"attributes"`
+}
+
+// idForm is what the id of a version looks like in a reply.
+var idForm = regexp.MustCompile(`/secrets/[0-9a-zA-Z-]+/([0-9a-fA-F]{32})/?$`)
+
+func (b bundle) version() (version, bool) {
+	id := idForm.FindStringSubmatch(b.ID)
+	if id == nil {
+		return version{}, false
+	}
+	at := func(seconds *int64) time.Time {
+		if seconds == nil {
+			return time.Time{}
+		}
+		return time.Unix(*seconds, 0)
+	}
+	return version{
+		id: id[1], value: b.Value, enabled: b.Attributes.Enabled == nil || *b.Attributes.Enabled,
+		notBefore: at(b.Attributes.NotBefore), expires: at(b.Attributes.Expires), created: at(b.Attributes.Created),
+	}, true
+}
+
+// unusable reports whether the vault has the secret and its version must not be used.
+func unusable(err error) bool { return errors.Is(err, secrets.ErrUnusable) }
+
+// get reads one version, or the newest one. A version that must not be used is an error that wraps [secrets.ErrUnusable].
+func (s *session) get(ctx context.Context, id string) (*version, error) {
+	address := *s.base
+	if id != "" {
+		address.Path += "/" + id
+	}
+	address.RawQuery = "api-version=" + apiVersion
+	var out bundle
+	if err := s.fetch(ctx, &address, &out); err != nil {
+		return nil, err
+	}
+	v, ok := out.version()
+	if !ok {
+		return nil, &secrets.Error{Ref: s.ref, Reason: "the store's reply names no version"}
+	}
+	if reason := v.refused(time.Now()); reason != "" {
+		return nil, &secrets.Error{Ref: s.ref, Reason: reason, Err: secrets.ErrUnusable}
+	}
+	return &v, nil
+}
+
+// list returns all versions, without their values, in no particular order: the service has none.
+func (s *session) list(ctx context.Context) ([]version, error) {
+	address := *s.base
+	address.Path += "/versions"
+	address.RawQuery = "api-version=" + apiVersion
+	var versions []version
+	for range maxPages {
+		var page struct {
+			Value    []bundle `json:"value"`
+			NextLink string   `json:"nextLink"`
+		}
+		if err := s.fetch(ctx, &address, &page); err != nil {
+			return nil, err
+		}
+		for _, item := range page.Value {
+			if v, ok := item.version(); ok {
+				versions = append(versions, v)
+			}
+		}
+		if page.NextLink == "" {
+			return versions, nil
+		}
+		// Of the address to go on at, only the query counts: the next request carries the token too and must not go anywhere else.
+		next, err := url.Parse(page.NextLink)
+		if err != nil || next.RawQuery == address.RawQuery {
+			return nil, &secrets.Error{Ref: s.ref, Reason: "the store's list of versions cannot be followed"}
+		}
+		address.RawQuery = next.RawQuery
+	}
+	return nil, &secrets.Error{Ref: s.ref, Reason: "the store's list of versions does not end"}
+}
+
+func (s *session) fetch(ctx context.Context, address *url.URL, into any) error {
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address.String(), nil)
+	if err != nil {
+		return &secrets.Error{Ref: s.ref, Reason: "no URL can be made of it", Err: err}
+	}
+	reply, err := s.reader.remote.Send(request, s.ref)
+	if err != nil {
+		return err
+	}
+	if reply.Status != http.StatusOK {
+		return s.explain(reply)
+	}
+	return reply.Decode(into, s.ref)
+}
+
+// tenantForm finds the directory in a vault's challenge.
+var tenantForm = regexp.MustCompile(`authorization="https://[a-z0-9.-]+/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/?"`)
+
+// explain says in our own words why the vault refused. What it wrote is not shown, because it repeats names, callers and resource ids.
+func (s *session) explain(reply secrets.Reply) error {
+	refuse := func(reason string, cause error) error {
+		return &secrets.Error{Ref: s.ref, Reason: reason, Err: cause}
+	}
+	var out struct {
+		Error struct {
+			Code  string `json:"code"`
+			Inner struct {
+				Code string `json:"code"`
+			} `json:"innererror"`
+		} `json:"error"`
+	}
+	// A reply that is no error of this API, such as a proxy's page, has no code and is told by its number.
+	_ = reply.Decode(&out, s.ref)
+	inner := out.Error.Inner.Code
+	switch {
+	case reply.Status == http.StatusUnauthorized:
+		reason := "Key Vault does not accept this function's access token"
+		if tenant := tenantForm.FindStringSubmatch(strings.Join(reply.Header.Values("WWW-Authenticate"), " ")); tenant != nil {
+			reason += fmt.Sprintf("; the vault belongs to the tenant %s", tenant[1])
+		}
+		return refuse(reason, nil)
+	case reply.Status == http.StatusNotFound && out.Error.Code == "SecretNotFound":
+		return refuse("Azure Key Vault has no such secret or version", secrets.ErrNotFound)
+	case reply.Status != http.StatusForbidden || out.Error.Code != "Forbidden":
+		return reply.Unexpected(s.ref)
+	case inner == "SecretDisabled":
+		return refuse(disabled, secrets.ErrUnusable)
+	case inner == "SecretExpired":
+		return refuse("this version has expired", secrets.ErrUnusable)
+	case inner == "SecretNotYetValid":
+		return refuse("this version is not valid yet", secrets.ErrUnusable)
+	case inner == "ForbiddenByFirewall" || inner == "ForbiddenByConnection":
+		return refuse("the vault's network rules do not let this function in", nil)
+	}
+	return refuse("this function's identity may not read it; give it the role Key Vault Secrets User on the vault", nil)
+}
