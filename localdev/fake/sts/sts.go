@@ -1,5 +1,10 @@
-// Package sts is a stand-in for AWS's Security Token Service: GetCallerIdentity of API version 2011-06-15, for callers whose signature
-// is right (https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html).
+// Package sts is a stand-in for AWS's Security Token Service, API version 2011-06-15: GetCallerIdentity, AssumeRole,
+// AssumeRoleWithWebIdentity and GetWebIdentityToken, for callers whose signature or token is right
+// (https://docs.aws.amazon.com/STS/latest/APIReference/).
+//
+// It issues credentials and tokens that other stand-ins can verify, and refuses what the service refuses: a trust policy that does not
+// hold, a chained session of more than an hour, a session tag that is not allowed. It is stricter in one thing: a parameter that the
+// operation does not have is an error, where the service would ignore a misspelt one.
 //
 // The package must not know how the gateway asks.
 package sts
@@ -10,28 +15,98 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"sync"
 
 	"github.com/postern-ai/postern/localdev/fake/awsauth"
 	"github.com/postern-ai/postern/localdev/fake/fault"
+	"github.com/postern-ai/postern/localdev/fake/jwtauth"
 )
 
 const (
-	version = "2011-06-15"
+	version   = "2011-06-15"
+	namespace = "https://sts.amazonaws.com/doc/2011-06-15/"
+	requestID = "00000000-0000-4000-8000-000000000000"
 	// maxBody is far above what any STS request needs.
 	maxBody = 256 << 10
 )
 
-// Server answers for one region. It is safe for concurrent use.
-type Server struct {
-	// Faults makes the service misbehave.
-	Faults fault.Injector
-
-	keys   awsauth.Lookup
-	region string
+// Options describes the accounts that the service knows.
+type Options struct {
+	// Keys finds credentials that come from elsewhere: long-term keys, and those that a platform gives its functions.
+	Keys awsauth.Lookup
+	// Region is the one that requests must be signed for.
+	Region string
+	// Roles are the roles that can be assumed.
+	Roles []Role
+	// Issuers finds the keys of the identity providers whose tokens roles may trust. Nil means that there is none.
+	Issuers jwtauth.KeySets
+	// Outbound is the account's outbound web identity federation. Nil means that it is not enabled.
+	Outbound *Outbound
 }
 
-// New returns a Server that accepts the keys that are found by the lookup, signed for the region.
-func New(keys awsauth.Lookup, region string) *Server { return &Server{keys: keys, region: region} }
+// Server answers for one region. It is safe for concurrent use.
+type Server struct {
+	// Faults makes the service misbehave, and counts all its requests.
+	Faults fault.Injector
+
+	options Options
+
+	mu       sync.Mutex
+	sessions map[string]Session
+	calls    map[string]int
+}
+
+// New returns a Server that knows no roles. It accepts the keys that are found by the lookup, signed for the region.
+func New(keys awsauth.Lookup, region string) *Server {
+	return NewWith(Options{Keys: keys, Region: region})
+}
+
+// NewWith returns a Server.
+func NewWith(options Options) *Server {
+	return &Server{options: options, sessions: map[string]Session{}, calls: map[string]int{}}
+}
+
+// Lookup finds credentials: those that were issued here, and those from elsewhere. It is an awsauth.Lookup.
+func (s *Server) Lookup(accessKeyID string) (awsauth.Key, bool) {
+	s.mu.Lock()
+	session, ok := s.sessions[accessKeyID]
+	s.mu.Unlock()
+	if ok {
+		return session.Key, true
+	}
+	return s.options.Keys(accessKeyID)
+}
+
+// Calls returns how many requests for an operation had a good signature, or needed none.
+func (s *Server) Calls(operation string) int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.calls[operation]
+}
+
+// operation is what the service can do. Only one that needs no signature is called without a key.
+type operation struct {
+	parameters []string
+	unsigned   bool
+	run        func(s *Server, call call) (any, error)
+}
+
+// call is one request that may be answered.
+type call struct {
+	form parameters
+	key  awsauth.Key
+}
+
+func operations() map[string]operation {
+	return map[string]operation{
+		"GetCallerIdentity": {run: (*Server).callerIdentity},
+		"AssumeRole": {run: (*Server).assumeRole, parameters: []string{"RoleArn", "RoleSessionName", "DurationSeconds", "ExternalId", "SourceIdentity",
+			"Tags.member.#.Key", "Tags.member.#.Value", "TransitiveTagKeys.member.#"}},
+		"AssumeRoleWithWebIdentity": {run: (*Server).assumeRoleWithWebIdentity, unsigned: true, parameters: []string{"RoleArn", "RoleSessionName", "DurationSeconds", "WebIdentityToken"}},
+		"GetWebIdentityToken": {run: (*Server).webIdentityToken, parameters: []string{"Audience.member.#", "DurationSeconds", "SigningAlgorithm",
+			"Tags.member.#.Key", "Tags.member.#.Value"}},
+	}
+}
 
 // ServeHTTP answers one request in the query protocol.
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -40,40 +115,63 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
-		awsauth.WriteQueryError(w, awsauth.QueryError{Status: http.StatusRequestEntityTooLarge, Code: "RequestEntityTooLarge", Message: "Request too large"})
+		refuse(w, &refusal{http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", "Request too large"})
 		return
 	}
 	if r.URL.Path != "/" {
-		awsauth.WriteQueryError(w, awsauth.QueryError{Status: http.StatusNotFound, Code: "InvalidAction", Message: "Could not find operation at this path"})
+		refuse(w, &refusal{http.StatusNotFound, "InvalidAction", "Could not find operation at this path"})
 		return
 	}
-	form, ok := parameters(r, body)
+	form, ok := formOf(r, body)
 	if !ok {
-		awsauth.WriteQueryError(w, awsauth.QueryError{Status: http.StatusBadRequest, Code: "MalformedQueryString", Message: "The request is not a form"})
+		refuse(w, &refusal{http.StatusBadRequest, "MalformedQueryString", "The request is not a form"})
 		return
 	}
-	// The signature comes first: who is not known learns nothing about what the service can do.
-	key, err := awsauth.Verifier{Keys: s.keys, Service: "sts", Region: s.region}.Verify(r, body)
+	name := form.Get("Action")
+	chosen, known := operations()[name]
+	known = known && form.Get("Version") == version
+	in := call{form: parameters{form}}
+	if !known || !chosen.unsigned {
+		// The signature comes first: who is not known learns nothing about what the service can do.
+		if in.key, err = (awsauth.Verifier{Keys: s.Lookup, Service: "sts", Region: s.options.Region}).Verify(r, body); err != nil {
+			awsauth.WriteQuery(w, err)
+			return
+		}
+	}
+	if !known {
+		refuse(w, unknown(name, form.Get("Version")))
+		return
+	}
+	s.mu.Lock()
+	s.calls[name]++
+	s.mu.Unlock()
+	if err := in.form.only(chosen.parameters); err != nil {
+		refuse(w, err)
+		return
+	}
+	result, err := chosen.run(s, in)
 	if err != nil {
-		awsauth.WriteQuery(w, err)
+		refuse(w, err)
 		return
 	}
-	action := form.Get("Action")
-	switch {
-	case action == "":
-		awsauth.WriteQueryError(w, awsauth.QueryError{Status: http.StatusBadRequest, Code: "MissingAction", Message: "Missing Action"})
-	case form.Get("Version") != version || action != "GetCallerIdentity":
-		awsauth.WriteQueryError(w, awsauth.QueryError{Status: http.StatusBadRequest, Code: "InvalidAction", Message: "Could not find operation " + action + " for version " + form.Get("Version")})
-	default:
-		callerIdentity(w, key)
-	}
+	reply(w, name, result)
 }
 
-func parameters(r *http.Request, body []byte) (url.Values, bool) {
+func unknown(action, version string) error {
+	if action == "" {
+		return &refusal{http.StatusBadRequest, "MissingAction", "Missing Action"}
+	}
+	return &refusal{http.StatusBadRequest, "InvalidAction", "Could not find operation " + action + " for version " + version}
+}
+
+func formOf(r *http.Request, body []byte) (url.Values, bool) {
 	switch r.Method {
 	case http.MethodGet:
 		return r.URL.Query(), true
 	case http.MethodPost:
+		if len(body) == 0 && r.URL.RawQuery != "" {
+			return r.URL.Query(), true
+		}
 		if !strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
 			return nil, false
 		}
@@ -83,20 +181,39 @@ func parameters(r *http.Request, body []byte) (url.Values, bool) {
 	return nil, false
 }
 
-func callerIdentity(w http.ResponseWriter, key awsauth.Key) {
-	type result struct {
-		ARN     string `xml:"Arn"`
-		UserID  string `xml:"UserId"`
-		Account string `xml:"Account"`
-	}
+// reply wraps a result as the query protocol does: OperationResponse around OperationResult and ResponseMetadata.
+func reply(w http.ResponseWriter, operation string, result any) {
 	type metadata struct {
 		RequestID string `xml:"RequestId"`
 	}
-	body, _ := xml.Marshal(struct {
-		XMLName  xml.Name `xml:"https://sts.amazonaws.com/doc/2011-06-15/ GetCallerIdentityResponse"`
-		Result   result   `xml:"GetCallerIdentityResult"`
-		Metadata metadata `xml:"ResponseMetadata"`
-	}{Result: result{key.ARN, key.UserID, key.Account}, Metadata: metadata{"00000000-0000-4000-8000-000000000000"}})
+	var body strings.Builder
+	encoder := xml.NewEncoder(&body)
+	response := xml.StartElement{Name: xml.Name{Local: operation + "Response"}, Attr: []xml.Attr{{Name: xml.Name{Local: "xmlns"}, Value: namespace}}}
+	for _, step := range []func() error{
+		func() error { return encoder.EncodeToken(response) },
+		func() error {
+			return encoder.EncodeElement(result, xml.StartElement{Name: xml.Name{Local: operation + "Result"}})
+		},
+		func() error {
+			return encoder.EncodeElement(metadata{requestID}, xml.StartElement{Name: xml.Name{Local: "ResponseMetadata"}})
+		},
+		func() error { return encoder.EncodeToken(response.End()) },
+		encoder.Close,
+	} {
+		if err := step(); err != nil {
+			panic(err) // The results are ours.
+		}
+	}
 	w.Header().Set("Content-Type", "text/xml")
-	_, _ = w.Write(body)
+	_, _ = io.WriteString(w, body.String())
+}
+
+type callerIdentity struct {
+	ARN     string `xml:"Arn"`
+	UserID  string `xml:"UserId"`
+	Account string `xml:"Account"`
+}
+
+func (s *Server) callerIdentity(in call) (any, error) {
+	return callerIdentity{in.key.ARN, in.key.UserID, in.key.Account}, nil
 }
