@@ -1,0 +1,194 @@
+package bedrock
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"hash/crc32"
+	"io"
+	"net/http"
+
+	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime"
+	"github.com/aws/smithy-go"
+	smithyhttp "github.com/aws/smithy-go/transport/http"
+	"github.com/aws/smithy-go/transport/http/protocol/restjson1"
+)
+
+// withFrames gives one streaming call a reader of its own for what comes back.
+//
+// The SDK's reader takes a stream that breaks off within a frame for one that
+// has ended, keeps state that all streams of a client share without a lock,
+// and reads each frame in about thirty small pieces, which takes most of the
+// time of a streamed answer.
+func withFrames(o *bedrockruntime.Options) {
+	o.Protocol = &frames{Protocol: restjson1.New(nil)}
+}
+
+// frames is the SDK's protocol with another reader of streamed events. It
+// serves one call and is not safe for concurrent use.
+type frames struct {
+	*restjson1.Protocol
+	in    *bufio.Reader
+	frame []byte // the last one read, whose room the next one takes
+}
+
+var errNotStream = errors.New("the answer to a streaming request is no event stream")
+
+// DeserializeResponse refuses an answer that is not a stream before anything
+// of it is taken for a frame.
+func (f *frames) DeserializeResponse(ctx context.Context, op *smithy.OperationSchema, types *smithy.TypeRegistry, resp *smithyhttp.Response, out smithy.Deserializable) error {
+	if resp.StatusCode < http.StatusMultipleChoices && !isEventStream(resp.Header) {
+		_ = resp.Body.Close()
+		return errNotStream
+	}
+	return f.Protocol.DeserializeResponse(ctx, op, types, resp, out)
+}
+
+// DeserializeEventMessage returns the next event. The error is [io.EOF] only
+// where the stream ends between two frames.
+func (f *frames) DeserializeEventMessage(_ *smithy.Schema, _ *smithy.TypeRegistry, r io.Reader) (smithy.Deserializable, error) {
+	if f.in == nil {
+		f.in = bufio.NewReaderSize(r, 8<<10)
+	}
+	for {
+		headers, payload, err := f.next()
+		if err != nil {
+			return nil, err
+		}
+		kind, err := parseHeaders(headers)
+		if err != nil {
+			return nil, err
+		}
+		event, err := kind.decode(payload)
+		if event != nil || err != nil {
+			return event, err
+		}
+	}
+}
+
+// The parts of a frame: its length, the length of its headers and a checksum
+// of the two; headers; payload; a checksum of it all. All numbers are big-endian.
+// See "Event stream encoding" in the AWS API references.
+const (
+	preludeSize  = 12
+	checksumSize = 4
+	maxFrame     = 16 << 20
+)
+
+var (
+	errChecksum = errors.New("a frame of the event stream has a wrong checksum")
+	errFrame    = errors.New("a frame of the event stream is malformed")
+)
+
+// next reads one frame. What it returns is valid until the next call.
+func (f *frames) next() (headers, payload []byte, err error) {
+	prelude, err := f.in.Peek(preludeSize)
+	switch {
+	case err == io.EOF && len(prelude) == 0:
+		return nil, nil, io.EOF
+	case err == io.EOF:
+		return nil, nil, &readError{io.ErrUnexpectedEOF}
+	case err != nil:
+		return nil, nil, err
+	}
+	size, headerSize := binary.BigEndian.Uint32(prelude), binary.BigEndian.Uint32(prelude[4:])
+	if crc32.ChecksumIEEE(prelude[:8]) != binary.BigEndian.Uint32(prelude[8:]) {
+		return nil, nil, errChecksum
+	}
+	if size > maxFrame || size < preludeSize+checksumSize || headerSize > size-preludeSize-checksumSize {
+		return nil, nil, errFrame
+	}
+	if uint32(cap(f.frame)) < size {
+		f.frame = make([]byte, max(size, 1<<10))
+	}
+	frame := f.frame[:size]
+	if _, err := io.ReadFull(f.in, frame); err != nil {
+		if err == io.EOF || err == io.ErrUnexpectedEOF {
+			err = &readError{io.ErrUnexpectedEOF}
+		}
+		return nil, nil, err
+	}
+	end := size - checksumSize
+	if crc32.ChecksumIEEE(frame[:end]) != binary.BigEndian.Uint32(frame[end:]) {
+		return nil, nil, errChecksum
+	}
+	return frame[preludeSize : preludeSize+headerSize], frame[preludeSize+headerSize : end], nil
+}
+
+// frameKind is what the headers of a frame say that it is. The fields are
+// within the frame.
+type frameKind struct {
+	message   []byte // "event", "exception" or "error"
+	event     []byte
+	exception []byte
+	code      []byte // of an error
+	text      []byte // of an error
+}
+
+// Types of a header's value, and the sizes of those that have a fixed one.
+const (
+	headerBytes  = 6
+	headerString = 7
+)
+
+func headerSize(kind byte) (int, bool) {
+	switch kind {
+	case 0, 1: // true, false
+		return 0, true
+	case 2: // a byte
+		return 1, true
+	case 3: // 16 bits
+		return 2, true
+	case 4: // 32 bits
+		return 4, true
+	case 5, 8: // 64 bits, a time
+		return 8, true
+	case 9: // a UUID
+		return 16, true
+	}
+	return 0, false
+}
+
+func parseHeaders(b []byte) (frameKind, error) {
+	var k frameKind
+	for len(b) > 0 {
+		nameEnd := 1 + int(b[0])
+		if len(b) < nameEnd+1 {
+			return k, errFrame
+		}
+		label, kind := b[1:nameEnd], b[nameEnd]
+		b = b[nameEnd+1:]
+		size, fixed := headerSize(kind)
+		if !fixed {
+			if kind != headerBytes && kind != headerString || len(b) < 2 {
+				return k, errFrame
+			}
+			size = int(binary.BigEndian.Uint16(b))
+			b = b[2:]
+		}
+		if len(b) < size {
+			return k, errFrame
+		}
+		if kind == headerString {
+			k.set(label, b[:size])
+		}
+		b = b[size:]
+	}
+	return k, nil
+}
+
+func (k *frameKind) set(label, value []byte) {
+	switch string(label) {
+	case ":message-type":
+		k.message = value
+	case ":event-type":
+		k.event = value
+	case ":exception-type":
+		k.exception = value
+	case ":error-code":
+		k.code = value
+	case ":error-message":
+		k.text = value
+	}
+}

@@ -1,0 +1,207 @@
+package bedrock
+
+import (
+	"errors"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime"
+	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime/types"
+	"github.com/aws/smithy-go"
+
+	"github.com/postern-ai/postern/shared/chat"
+	"github.com/postern-ai/postern/shared/provider"
+)
+
+// stream turns the events of one streamed answer into chunks.
+type stream struct {
+	events *bedrockruntime.ConverseStreamEventStream
+	chunk  chat.Chunk // what all chunks have alike
+
+	// The events of one answer: messageStart; for every block perhaps a start,
+	// deltas and a stop; messageStop; metadata.
+	started, stopped, counted bool
+
+	// tools are the tool calls so far, in the order that OpenAI numbers them by.
+	// The service numbers all blocks of an answer, and texts among them.
+	tools []openTool
+}
+
+type openTool struct {
+	block int32
+	spoke bool // any arguments have come
+}
+
+// read hands out the chunks until the stream ends, breaks, or nobody wants
+// more.
+func (s *stream) read(first types.ConverseStreamOutput, yield func(*chat.Chunk, error) bool) {
+	for event, ok := first, true; ok; event, ok = <-s.events.Events() {
+		chunk, err := s.next(event)
+		if err != nil {
+			yield(nil, provider.Interrupted(name, err))
+			return
+		}
+		if chunk != nil && !yield(chunk, nil) {
+			return
+		}
+	}
+	if s.counted {
+		return // whatever comes after the last event, the answer is complete
+	}
+	if s.stopped && s.events.Err() == nil {
+		return // without usage, but complete
+	}
+	yield(nil, ended(s.events))
+}
+
+// ended returns why a stream is over before the answer is complete. A stream
+// that simply ends is no error for the SDK.
+func ended(events *bedrockruntime.ConverseStreamEventStream) *chat.Error {
+	err := events.Err()
+	if err == nil {
+		return provider.Interrupted(name, provider.ErrIncomplete)
+	}
+	if reported, ok := errors.AsType[smithy.APIError](err); ok {
+		return refusal(reported, 0)
+	}
+	return provider.Interrupted(name, err)
+}
+
+var errOrder = errors.New("the events of the stream are in no order that makes sense")
+
+// next returns the chunk that an event gives, or nil.
+func (s *stream) next(event types.ConverseStreamOutput) (*chat.Chunk, error) {
+	start, isStart := event.(*types.ConverseStreamOutputMemberMessageStart)
+	if isStart == s.started {
+		return nil, errOrder
+	}
+	if isStart {
+		s.started = true
+		return s.begin(&start.Value)
+	}
+	switch e := event.(type) {
+	case *types.ConverseStreamOutputMemberContentBlockStart:
+		return s.open(&e.Value)
+	case *types.ConverseStreamOutputMemberContentBlockDelta:
+		return s.add(&e.Value)
+	case *types.ConverseStreamOutputMemberContentBlockStop:
+		return s.close(&e.Value)
+	case *types.ConverseStreamOutputMemberMessageStop:
+		s.stopped = true
+		reason, err := finish(e.Value.StopReason, len(s.tools))
+		if err != nil {
+			return nil, err
+		}
+		return s.say(chat.Delta{}, &reason), nil
+	case *types.ConverseStreamOutputMemberMetadata:
+		if !s.stopped {
+			return nil, errOrder
+		}
+		s.counted = true
+		return s.count(&e.Value), nil
+	}
+	return nil, nil
+}
+
+func (s *stream) begin(e *types.MessageStartEvent) (*chat.Chunk, error) {
+	if e.Role != types.ConversationRoleAssistant {
+		return nil, errOrder
+	}
+	return s.say(chat.Delta{Role: chat.RoleAssistant, Content: new(string)}, nil), nil
+}
+
+// say returns a chunk of the one choice.
+func (s *stream) say(delta chat.Delta, finish *string) *chat.Chunk {
+	// The chunk and its choice are one allocation: there are many of them.
+	c := &struct {
+		chunk   chat.Chunk
+		choices [1]chat.ChunkChoice
+	}{chunk: s.chunk}
+	c.choices[0] = chat.ChunkChoice{Delta: delta, FinishReason: finish}
+	c.chunk.Choices = c.choices[:]
+	return &c.chunk
+}
+
+// call returns a chunk with a part of a tool call.
+func (s *stream) call(index int, call chat.ToolCall) *chat.Chunk {
+	call.Index = aws.Int64(int64(index))
+	return s.say(chat.Delta{ToolCalls: []chat.ToolCall{call}}, nil)
+}
+
+func (s *stream) open(e *types.ContentBlockStartEvent) (*chat.Chunk, error) {
+	start, ok := e.Start.(*types.ContentBlockStartMemberToolUse)
+	if !ok {
+		return nil, errContent
+	}
+	id, function := aws.ToString(start.Value.ToolUseId), aws.ToString(start.Value.Name)
+	if e.ContentBlockIndex == nil || id == "" || function == "" {
+		return nil, errCall
+	}
+	s.tools = append(s.tools, openTool{block: *e.ContentBlockIndex})
+	return s.call(len(s.tools)-1, chat.ToolCall{ID: id, Type: "function", Function: &chat.FunctionCall{Name: function}}), nil
+}
+
+// tool returns the index of the call that a block holds, or -1.
+func (s *stream) tool(block *int32) int {
+	if block == nil {
+		return -1
+	}
+	for i := len(s.tools) - 1; i >= 0; i-- {
+		if s.tools[i].block == *block {
+			return i
+		}
+	}
+	return -1
+}
+
+func (s *stream) add(e *types.ContentBlockDeltaEvent) (*chat.Chunk, error) {
+	if s.stopped {
+		return nil, errOrder
+	}
+	switch d := e.Delta.(type) {
+	case *types.ContentBlockDeltaMemberText:
+		return s.say(chat.Delta{Content: &d.Value}, nil), nil
+	case *types.ContentBlockDeltaMemberToolUse:
+		i, arguments := s.tool(e.ContentBlockIndex), aws.ToString(d.Value.Input)
+		if i < 0 {
+			return nil, errOrder
+		}
+		if arguments == "" {
+			return nil, nil
+		}
+		s.tools[i].spoke = true
+		return s.call(i, chat.ToolCall{Function: &chat.FunctionCall{Arguments: arguments}}), nil
+	case *types.ContentBlockDeltaMemberReasoningContent:
+		if text, ok := d.Value.(*types.ReasoningContentBlockDeltaMemberText); ok {
+			return s.say(chat.Delta{ReasoningContent: &text.Value}, nil), nil
+		}
+		return nil, nil
+	case *types.ContentBlockDeltaMemberCitation:
+		return nil, nil
+	}
+	return nil, errContent
+}
+
+// close completes a call without arguments: clients parse what they have put
+// together, and nothing is no JSON.
+func (s *stream) close(e *types.ContentBlockStopEvent) (*chat.Chunk, error) {
+	i := s.tool(e.ContentBlockIndex)
+	if i < 0 || s.tools[i].spoke {
+		return nil, nil
+	}
+	s.tools[i].spoke = true
+	return s.call(i, chat.ToolCall{Function: &chat.FunctionCall{Arguments: "{}"}}), nil
+}
+
+// count returns the chunk with the usage.
+func (s *stream) count(e *types.ConverseStreamMetadataEvent) *chat.Chunk {
+	total := usage(e.Usage)
+	if total == nil {
+		return nil
+	}
+	chunk := s.chunk
+	chunk.Choices, chunk.Usage = []chat.ChunkChoice{}, total
+	if e.ServiceTier != nil {
+		chunk.ServiceTier = string(e.ServiceTier.Type)
+	}
+	return &chunk
+}
