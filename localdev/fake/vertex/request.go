@@ -1,6 +1,7 @@
 package vertex
 
 import (
+	"encoding/base64"
 	"errors"
 	"mime"
 	"net/http"
@@ -52,9 +53,25 @@ type part struct {
 }
 
 type blob struct {
-	MimeType    string `json:"mimeType"`
-	Data        []byte `json:"data"`
-	DisplayName string `json:"displayName"`
+	MimeType    string     `json:"mimeType"`
+	Data        protoBytes `json:"data"`
+	DisplayName string     `json:"displayName"`
+}
+
+// protoBytes is bytes as JSON has them for protocol buffers: base64 of either
+// alphabet, padded or not.
+type protoBytes []byte
+
+// UnmarshalJSONFrom reads a string of base64.
+func (b *protoBytes) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
+	var text string
+	if err := json.UnmarshalDecode(dec, &text); err != nil {
+		return err
+	}
+	text = strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(text, "="))
+	data, err := base64.RawStdEncoding.DecodeString(text)
+	*b = data
+	return err
 }
 
 type fileData struct {
@@ -177,7 +194,7 @@ func decode(r *http.Request, body []byte) (*request, *failure) {
 		}
 		return nil, violation(field, "Invalid JSON payload received. Unknown name \""+semantic.JSONPointer.LastToken()+"\""+at+": Cannot find field.")
 	}
-	if semantic.GoType == reflect.TypeFor[[]byte]() && semantic.JSONKind == jsontext.KindString {
+	if semantic.GoType == reflect.TypeFor[protoBytes]() {
 		return nil, violation(field, "Invalid value at '"+field+"' (TYPE_BYTES), Base64 decoding failed.")
 	}
 	return nil, violation(field, "Invalid value at '"+field+"' ("+protoType(semantic.GoType)+").")

@@ -1,6 +1,7 @@
 package vertex
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"strings"
@@ -32,7 +33,7 @@ func address(u *config.Upstream) (location, error) {
 		return location{}, fmt.Errorf("location_id %q is not a Google Cloud location such as global, eu or europe-west4", chat.Clip(l.id, 80))
 	}
 	if strings.HasSuffix(l.base, "/v1") || strings.HasSuffix(l.base, "/v1beta1") {
-		return location{}, fmt.Errorf("base_url ends in the version of the API, which is added to it: leave it off")
+		return location{}, errors.New("base_url ends in the version of the API, which is added to it: leave it off")
 	}
 	if l.base == "" {
 		l.base = "https://" + host(l.id)

@@ -40,9 +40,17 @@ func New(upstream *config.Upstream, doer provider.Doer) (provider.Model, error) 
 	return NewWith(upstream, doer, Options{})
 }
 
-// NewWith returns the Model of an upstream. The error names a field of the
-// upstream that cannot be used.
+// NewWith returns the Model of an upstream. The error names the upstream and
+// the field of it that cannot be used.
 func NewWith(upstream *config.Upstream, doer provider.Doer, o Options) (provider.Model, error) {
+	model, err := build(upstream, doer, o)
+	if err != nil {
+		return nil, fmt.Errorf("upstream %q: %w", upstream.Name, err)
+	}
+	return model, nil
+}
+
+func build(upstream *config.Upstream, doer provider.Doer, o Options) (provider.Model, error) {
 	root, err := address(upstream)
 	if err != nil {
 		return nil, err
