@@ -38,6 +38,9 @@ func (c *Client) Chat(ctx context.Context, req *chat.Request) (*chat.Response, e
 	}
 	defer resp.Body.Close()
 	body, err := readAll(resp.Body, resp.ContentLength, maxAnswer)
+	if errors.Is(err, errTooLarge) {
+		return nil, Unreadable(c.Upstream, err)
+	}
 	if err != nil {
 		return nil, Interrupted(c.Upstream, err)
 	}
@@ -156,11 +159,13 @@ func (c *Client) broken(err error) error {
 	return Interrupted(c.Upstream, err)
 }
 
+var errTooLarge = errors.New("the answer is too large")
+
 // readAll reads a body of at most limit bytes, in one allocation if its length
 // is known.
 func readAll(r io.Reader, length, limit int64) ([]byte, error) {
 	if length > limit {
-		return nil, fmt.Errorf("the answer is larger than %d bytes", limit)
+		return nil, errTooLarge
 	}
 	var buf bytes.Buffer
 	if length > 0 {
@@ -171,7 +176,7 @@ func readAll(r io.Reader, length, limit int64) ([]byte, error) {
 		return nil, err
 	}
 	if n > limit {
-		return nil, fmt.Errorf("the answer is larger than %d bytes", limit)
+		return nil, errTooLarge
 	}
 	return buf.Bytes(), nil
 }
