@@ -105,7 +105,7 @@ func (p *project) want(call, want string, members ...string) {
 // start makes a secret with three versions, whose texts are one, two and three.
 func (p *project) start() {
 	p.t.Helper()
-	p.want(`POST /v1/projects/local-project/secrets?secretId=key {"replication":{"automatic":{}},"labels":{"a":"b"}}`, "projects/123456789/secrets/key", "name")
+	p.want(`POST /v1/projects/local-project/secrets?secretId=key {"replication":{"automatic":{}},"labels":{"a":"b"},"tags":{},"topics":[],"versionAliases":{}}`, "projects/123456789/secrets/key", "name")
 	for i, data := range []string{"b25l", "dHdv", "dGhyZWU="} {
 		p.want(`POST `+secretPath+`:addVersion {"payload":{"data":"`+data+`"}}`, fmt.Sprintf("projects/123456789/secrets/key/versions/%d ENABLED", i+1), "name", "state")
 	}
@@ -234,6 +234,7 @@ func TestWhatTheServiceRefuses(t *testing.T) {
 		{"replication to nowhere", create + `new {"replication":{"userManaged":{"replicas":[]}}}`, "INVALID_ARGUMENT"},
 		{"an alias of nothing", create + `new {"replication":{"automatic":{}},"versionAliases":{"current":1}}`, "INVALID_ARGUMENT"},
 		{"a label in upper case", create + `new {"replication":{"automatic":{}},"labels":{"A":"b"}}`, "INVALID_ARGUMENT"},
+		{"a member that the stand-in does not have", create + `new {"replication":{"automatic":{}},"topics":[{"name":"projects/p/topics/t"}]}`, "INVALID_ARGUMENT"},
 		{"an unknown member", create + `new {"replication":{"automatic":{}},"alias":{}}`, "INVALID_ARGUMENT"},
 		{"an unknown parameter", `GET ` + secretPath + `?view=FULL`, "INVALID_ARGUMENT"},
 		{"another encoding of the reply", `GET ` + secretPath + `?alt=proto`, "INVALID_ARGUMENT"},

@@ -79,6 +79,28 @@ type message struct {
 	VersionAliases    map[string]number `json:"versionAliases,omitzero"`
 	VersionDestroyTTL string            `json:"versionDestroyTtl,omitzero"`
 	Etag              string            `json:"etag,omitzero"`
+	beyond
+}
+
+// beyond is what the API knows besides and this stand-in does not have. Official clients send such members when they are empty.
+type beyond struct {
+	Tags                      jsontext.Value `json:"tags,omitzero"`
+	Topics                    jsontext.Value `json:"topics,omitzero"`
+	Rotation                  jsontext.Value `json:"rotation,omitzero"`
+	ExpireTime                jsontext.Value `json:"expireTime,omitzero"`
+	TTL                       jsontext.Value `json:"ttl,omitzero"`
+	CustomerManagedEncryption jsontext.Value `json:"customerManagedEncryption,omitzero"`
+	SecretType                jsontext.Value `json:"secretType,omitzero"`
+	PolicyMember              jsontext.Value `json:"policyMember,omitzero"`
+}
+
+func (b beyond) used() bool {
+	for _, value := range []jsontext.Value{b.Tags, b.Topics, b.Rotation, b.ExpireTime, b.TTL, b.CustomerManagedEncryption, b.SecretType, b.PolicyMember} {
+		if !slices.Contains([]string{"", "{}", "[]", "null", `""`, "0", `"SECRET_TYPE_UNSPECIFIED"`}, string(value)) {
+			return true
+		}
+	}
+	return false
 }
 
 func (c *call) message(id string, s *secret) message {
@@ -126,6 +148,8 @@ func (c *call) create() (any, error) {
 	switch {
 	case !secretID.MatchString(id):
 		return nil, invalid("Secret ID must be 1 to 255 letters, numerals, hyphens and underscores.")
+	case in.used():
+		return nil, invalid("This member is not part of this stand-in.")
 	case in.Replication == nil && c.location == "":
 		return nil, invalid("The replication policy is required.")
 	case in.Replication != nil && c.location != "":
@@ -266,6 +290,9 @@ func (c *call) patch() (any, error) {
 	found, err := c.find()
 	if err != nil {
 		return nil, err
+	}
+	if in.used() {
+		return nil, invalid("This member is not part of this stand-in.")
 	}
 	mask := c.request.URL.Query().Get("updateMask")
 	if mask == "" {
