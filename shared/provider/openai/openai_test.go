@@ -2,11 +2,18 @@ package openai_test
 
 import (
 	"encoding/json"
+	"errors"
+	"io"
 	"net/http"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+	"golang.org/x/tools/txtar"
+
+	"github.com/postern-ai/postern/localdev/contract"
 	"github.com/postern-ai/postern/localdev/fake/brain"
 	fake "github.com/postern-ai/postern/localdev/fake/openai"
+	"github.com/postern-ai/postern/shared/chat"
 	"github.com/postern-ai/postern/shared/config"
 	"github.com/postern-ai/postern/shared/provider/openai"
 	"github.com/postern-ai/postern/shared/provider/providertest"
@@ -36,9 +43,30 @@ func harness(service *fake.Server, provider config.Provider) providertest.Harnes
 	}
 }
 
+// checked puts OpenAI's own description between the provider and the stand-in.
+func checked(t *testing.T, service http.Handler) http.Handler {
+	t.Helper()
+	dir, ok := contract.Dir()
+	if !ok {
+		t.Log("without OpenAI's API description, requests and answers are not checked against it")
+		return service
+	}
+	description, err := contract.OpenAI(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return contract.Check(description, service, func(problems ...contract.Problem) {
+		for _, p := range problems {
+			t.Error(p)
+		}
+	})
+}
+
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	providertest.Run(t, harness(&fake.Server{Brain: brain.Echo{}, Authorize: authorize, Models: []string{"gpt-4.1"}}, config.OpenAI))
+	h := harness(&fake.Server{Brain: brain.Echo{}, Authorize: authorize, Models: []string{"gpt-4.1"}}, config.OpenAI)
+	h.Service = checked(t, h.Service)
+	providertest.Run(t, h)
 }
 
 func TestConformanceOfCompatibleServers(t *testing.T) {
@@ -46,4 +74,123 @@ func TestConformanceOfCompatibleServers(t *testing.T) {
 	h := harness(&fake.Server{Brain: brain.Echo{}, Authorize: authorize, Lenient: true}, config.CustomOpenAI)
 	h.Name = "Upstream local"
 	providertest.Run(t, h)
+}
+
+// recorder keeps the request and answers nothing.
+type recorder struct{ url, body string }
+
+var errRecorded = errors.New("recorded")
+
+func (r *recorder) Do(req *http.Request) (*http.Response, error) {
+	body, err := io.ReadAll(req.Body)
+	if err != nil {
+		return nil, err
+	}
+	r.url, r.body = req.URL.String(), string(body)
+	return nil, errRecorded
+}
+
+func TestAddress(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name     string
+		upstream config.Upstream
+		want     string // empty: refused
+	}{
+		{"OpenAI's own", config.Upstream{Provider: config.OpenAI}, "https://api.openai.com/v1/chat/completions"},
+		{"a base", config.Upstream{Provider: config.CustomOpenAI, BaseURL: "http://127.0.0.1:8000/v1"}, "http://127.0.0.1:8000/v1/chat/completions"},
+		{"a base with a slash", config.Upstream{Provider: config.CustomOpenAI, BaseURL: "http://127.0.0.1:8000/v1/"}, "http://127.0.0.1:8000/v1/chat/completions"},
+		{"a base without a path", config.Upstream{Provider: config.CustomOpenAI, BaseURL: "https://llm.example.com"}, "https://llm.example.com/chat/completions"},
+		{"a deep base", config.Upstream{Provider: config.CustomOpenAI, BaseURL: "https://example.com/a/b/openai"}, "https://example.com/a/b/openai/chat/completions"},
+		{"no host", config.Upstream{Name: "x", Provider: config.CustomOpenAI, BaseURL: "/v1"}, ""},
+		{"a query", config.Upstream{Name: "x", Provider: config.CustomOpenAI, BaseURL: "https://example.com/v1?key=1"}, ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			sent := &recorder{}
+			model, err := openai.New(&c.upstream, sent)
+			if c.want == "" {
+				if err == nil {
+					t.Error("accepted")
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := model.Chat(t.Context(), &chat.Request{Model: "m"}); !errors.Is(err, errRecorded) {
+				t.Fatal(err)
+			}
+			if sent.url != c.want {
+				t.Errorf("sent to %s, want %s", sent.url, c.want)
+			}
+		})
+	}
+}
+
+// Nothing that the caller said is lost on the way, known or not.
+func TestRequestsGoOutAsTheyCame(t *testing.T) {
+	t.Parallel()
+	a, err := txtar.ParseFile("../../chat/testdata/requests.txtar")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range a.Files {
+		t.Run(f.Name, func(t *testing.T) {
+			t.Parallel()
+			req, err := chat.Decode(f.Data, chat.Limits{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			req.Model = "gpt-4.1"
+			sent := &recorder{}
+			model, err := openai.New(&config.Upstream{Name: "x", Provider: config.CustomOpenAI, BaseURL: "https://example.com/v1"}, sent)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if _, err := model.Chat(t.Context(), req); !errors.Is(err, errRecorded) {
+				t.Fatal(err)
+			}
+			want, got := object(t, f.Data), object(t, []byte(sent.body))
+			want["model"] = "gpt-4.1"
+			if req.Stream {
+				options, _ := want["stream_options"].(map[string]any)
+				if options == nil {
+					options = map[string]any{}
+				}
+				options["include_usage"] = true
+				want["stream_options"] = options
+			}
+			if d := cmp.Diff(want, got); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}
+
+// object reads JSON without what says nothing: null, false, an empty text.
+func object(t *testing.T, text []byte) map[string]any {
+	t.Helper()
+	var v map[string]any
+	if err := json.Unmarshal(text, &v); err != nil {
+		t.Fatal(err)
+	}
+	strip(v)
+	return v
+}
+
+func strip(v any) {
+	switch v := v.(type) {
+	case map[string]any:
+		for name, member := range v {
+			if member == nil || member == "" || member == false {
+				delete(v, name)
+			}
+			strip(member)
+		}
+	case []any:
+		for _, element := range v {
+			strip(element)
+		}
+	}
 }
