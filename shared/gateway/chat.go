@@ -101,11 +101,12 @@ func (x *exchange) stream(ctx context.Context, model provider.Model, req *chat.R
 	defer cancel(nil)
 	patience := time.AfterFunc(x.g.limits.FirstByteTimeout, func() { cancel(errFirstByte) })
 	defer patience.Stop()
-	chunks, err := model.Stream(ctx, req)
+	out := &outlet{w: x.w, silence: x.g.keepAlive}
+	chunks, err := model.Stream(provider.BeforeWait(ctx, out.flush), req)
 	if err != nil {
 		return late(ctx, err)
 	}
-	x.out = &outlet{w: x.w, silence: x.g.keepAlive}
+	x.out = out
 	x.out.watch()
 	defer x.out.close()
 	return x.pump(ctx, chunks, req.WantsUsage(), patience)
@@ -141,7 +142,7 @@ func (x *exchange) pump(ctx context.Context, chunks iter.Seq2[*chat.Chunk, error
 			return gone(err)
 		}
 	}
-	if err := x.out.send([]byte("[DONE]")); err != nil {
+	if err := x.out.finish([]byte("[DONE]")); err != nil {
 		return gone(err)
 	}
 	x.status, x.wrote = http.StatusOK, true
@@ -182,6 +183,10 @@ func asError(err error) *chat.Error {
 // outlet writes events to the caller and, where none has come for a while, a
 // comment, so that no front on the way takes the connection for dead. The
 // comment is written by a timer, hence the lock.
+//
+// Events that the upstream sent together leave together: they are gathered
+// until the provider is about to wait for more. A provider that does not say
+// when it waits has every event sent at once.
 type outlet struct {
 	w       http.ResponseWriter
 	silence time.Duration
@@ -189,6 +194,8 @@ type outlet struct {
 	mu     sync.Mutex
 	events *sse.Writer // nil until the first event
 	timer  *time.Timer
+	told   bool  // the provider says when it waits
+	failed error // of the last flush
 	closed bool
 }
 
@@ -205,17 +212,44 @@ func (o *outlet) comment() {
 		return
 	}
 	o.open()
-	if o.events.Comment("keep-alive") == nil {
+	o.events.Comment("keep-alive")
+	if o.failed = o.events.Flush(); o.failed == nil {
 		o.timer.Reset(o.silence)
+	}
+}
+
+// flush is called by the provider before it waits.
+func (o *outlet) flush() {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.told = true
+	if o.events != nil && !o.closed && o.failed == nil {
+		o.failed = o.events.Flush()
 	}
 }
 
 func (o *outlet) send(data []byte) error {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	if o.failed != nil {
+		return o.failed
+	}
 	o.open()
 	o.timer.Reset(o.silence)
-	return o.events.Data(data)
+	if o.failed = o.events.Data(data); o.failed == nil && !o.told {
+		o.failed = o.events.Flush()
+	}
+	return o.failed
+}
+
+// finish sends the last event and everything before it.
+func (o *outlet) finish(data []byte) error {
+	if err := o.send(data); err != nil {
+		return err
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.events.Flush()
 }
 
 // open is called with the lock held.
@@ -233,6 +267,7 @@ func (o *outlet) fail(body []byte) bool {
 		return false
 	}
 	_ = o.events.Data(body)
+	_ = o.events.Flush()
 	return true
 }
 

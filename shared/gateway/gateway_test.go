@@ -610,3 +610,72 @@ func TestModels(t *testing.T) {
 		})
 	}
 }
+
+// reads is a body that gives one piece per read.
+type reads struct{ pieces []string }
+
+func (r *reads) Read(p []byte) (int, error) {
+	if len(r.pieces) == 0 {
+		return 0, io.EOF
+	}
+	n := copy(p, r.pieces[0])
+	r.pieces = r.pieces[1:]
+	return n, nil
+}
+
+func (r *reads) Close() error { return nil }
+
+func (r *reads) RoundTrip(*http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: 200, Body: r}, nil
+}
+
+// nobody puts no credential on a request.
+type nobody struct{}
+
+func (nobody) Authorize(*http.Request) error { return nil }
+func (nobody) Rejected(*http.Request)        {}
+
+// writes keeps each write apart.
+type writes struct {
+	*httptest.ResponseRecorder
+	each []string
+}
+
+func (w *writes) Write(p []byte) (int, error) {
+	w.each = append(w.each, strings.Join(events(string(p)), " "))
+	return w.ResponseRecorder.Write(p)
+}
+
+func TestWhatArrivesTogetherIsSentTogether(t *testing.T) {
+	t.Parallel()
+	body := &reads{pieces: []string{"ab", "c", "d"}}
+	model := script{stream: func(ctx context.Context, _ *chat.Request) (iter.Seq2[*chat.Chunk, error], error) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodPost, "http://upstream.example.com", nil)
+		if err != nil {
+			return nil, err
+		}
+		resp, err := (&provider.Sender{HTTP: body, Auth: nobody{}}).Do(req)
+		if err != nil {
+			return nil, err
+		}
+		return func(yield func(*chat.Chunk, error) bool) {
+			p := make([]byte, 8)
+			for {
+				n, err := resp.Body.Read(p)
+				for _, c := range p[:n] {
+					if !yield(&chat.Chunk{Wire: []byte{'"', c, '"'}}, nil) {
+						return
+					}
+				}
+				if err != nil {
+					return
+				}
+			}
+		}, nil
+	}}
+	w := &writes{ResponseRecorder: httptest.NewRecorder()}
+	newGateway(t, model, io.Discard).ServeHTTP(w, post(t.Context(), "alice", helloStream))
+	if d := cmp.Diff([]string{`"a" "b"`, `"c"`, `"d"`, "[DONE]"}, w.each); d != "" {
+		t.Error(d)
+	}
+}

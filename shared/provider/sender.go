@@ -59,6 +59,7 @@ func (s *Sender) once(req *http.Request) (*http.Response, *http.Request, error) 
 	if err != nil {
 		return nil, nil, err
 	}
+	resp.Body = announce(req.Context(), resp.Body)
 	return resp, signed, nil
 }
 

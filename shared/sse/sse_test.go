@@ -120,24 +120,39 @@ func TestReaderPassesOnTheErrorOfItsSource(t *testing.T) {
 	}
 }
 
-func TestWriterFlushesEveryEvent(t *testing.T) {
+func TestWriterSendsWhenFlushed(t *testing.T) {
 	t.Parallel()
 	rec := httptest.NewRecorder()
 	w := NewWriter(rec)
-	if err := w.Data([]byte(`{"a":1}`)); err != nil {
-		t.Fatal(err)
+	if err := w.Flush(); err != nil || rec.Flushed {
+		t.Errorf("flushing nothing sent something: %v", err)
 	}
-	if !rec.Flushed {
-		t.Error("the event was not flushed")
+	if err := w.Data([]byte(`{"a":1}`)); err != nil || rec.Body.Len() > 0 {
+		t.Fatalf("an event went out by itself: %q, %v", rec.Body, err)
 	}
-	if err := w.Comment("keep-alive"); err != nil {
-		t.Fatal(err)
+	w.Comment("keep-alive")
+	if err := w.Flush(); err != nil || !rec.Flushed {
+		t.Errorf("the events were not flushed: %v", err)
 	}
 	if want := "data: {\"a\":1}\n\n: keep-alive\n\n"; rec.Body.String() != want {
 		t.Errorf("got %q, want %q", rec.Body.String(), want)
 	}
 	if got := rec.Header().Get("Content-Type"); got != ContentType {
 		t.Errorf("content type is %q", got)
+	}
+}
+
+func TestWriterDoesNotGatherWithoutEnd(t *testing.T) {
+	t.Parallel()
+	rec := httptest.NewRecorder()
+	w := NewWriter(rec)
+	for range 100 {
+		if err := w.Data(bytes.Repeat([]byte("x"), 1000)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if sent := rec.Body.Len(); sent < 50_000 {
+		t.Errorf("of 100 kB only %d bytes went out", sent)
 	}
 }
 

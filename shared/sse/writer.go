@@ -5,8 +5,12 @@ import (
 	"net/http"
 )
 
-// Writer writes events to a response and sends each of them at once. It is not
-// safe for concurrent use.
+// maxHeld is how much a [Writer] gathers before it sends by itself, in bytes.
+const maxHeld = 32 << 10
+
+// Writer writes events to a response. It gathers them until Flush is called,
+// so that events which came together can leave together. It is not safe for
+// concurrent use.
 type Writer struct {
 	w     http.ResponseWriter
 	flush *http.ResponseController
@@ -24,26 +28,35 @@ func NewWriter(w http.ResponseWriter) *Writer {
 	return &Writer{w: w, flush: http.NewResponseController(w)}
 }
 
-// Data writes one event of a single data line, which must not contain a line
-// break, and flushes it.
+// Data adds an event of a single data line, which must not contain a line
+// break.
 func (w *Writer) Data(data []byte) error {
-	w.buf = append(w.buf[:0], "data: "...)
+	w.buf = append(w.buf, "data: "...)
 	w.buf = append(w.buf, data...)
 	w.buf = append(w.buf, "\n\n"...)
-	return w.send()
+	if len(w.buf) < maxHeld {
+		return nil
+	}
+	return w.Flush()
 }
 
-// Comment writes a line that every reader of events passes over. It keeps
+// Comment adds a line that every reader of events passes over. It keeps
 // intermediaries from closing a connection on which nothing moves.
-func (w *Writer) Comment(text string) error {
-	w.buf = append(w.buf[:0], ": "...)
+func (w *Writer) Comment(text string) {
+	w.buf = append(w.buf, ": "...)
 	w.buf = append(w.buf, text...)
 	w.buf = append(w.buf, "\n\n"...)
-	return w.send()
 }
 
-func (w *Writer) send() error {
-	if _, err := w.w.Write(w.buf); err != nil {
+// Flush sends what has been added since the last time, at once and as one
+// write. Without anything to send it does nothing.
+func (w *Writer) Flush() error {
+	if len(w.buf) == 0 {
+		return nil
+	}
+	_, err := w.w.Write(w.buf)
+	w.buf = w.buf[:0]
+	if err != nil {
 		return err
 	}
 	// A writer that cannot flush does not buffer either, as on Lambda.
