@@ -27,8 +27,9 @@ func Issuers(signers map[string]*Signer) KeySets {
 
 // Claims is what a verified token says.
 type Claims struct {
-	Issuer    string
-	Subject   string
+	Issuer  string
+	Subject string
+	// Audience is empty when the token names none.
 	Audience  []string
 	IssuedAt  time.Time
 	NotBefore time.Time
@@ -45,7 +46,7 @@ func (c Claims) Text(name string) string {
 
 // The reasons for which a token is not accepted.
 var (
-	ErrMalformed     = errors.New("not a signed JSON Web Token with iss, sub, aud, iat and exp")
+	ErrMalformed     = errors.New("not a signed JSON Web Token with iss, sub, iat and exp")
 	ErrAlgorithm     = errors.New("the signature algorithm is not accepted here")
 	ErrUnknownIssuer = errors.New("the issuer is not known")
 	ErrUnknownKey    = errors.New("the issuer publishes no such key")
@@ -55,7 +56,7 @@ var (
 )
 
 // Verify checks a token against the keys of the issuer that it names, and that it is valid now. The error wraps one of the errors of this
-// package.
+// package. Next to an error, the claims are what the token says and nothing more, as far as it can be read.
 func Verify(token string, keys KeySets, algorithms ...jose.SignatureAlgorithm) (Claims, error) {
 	parsed, err := jose.ParseSignedCompact(token, algorithms)
 	if _, refused := errors.AsType[*jose.ErrUnexpectedSignatureAlgorithm](err); refused {
@@ -70,15 +71,15 @@ func Verify(token string, keys KeySets, algorithms ...jose.SignatureAlgorithm) (
 	}
 	set, ok := keys(claims.Issuer)
 	if !ok {
-		return Claims{}, fmt.Errorf("%w: %s", ErrUnknownIssuer, claims.Issuer)
+		return claims, fmt.Errorf("%w: %s", ErrUnknownIssuer, claims.Issuer)
 	}
 	header := parsed.Signatures[0].Header
 	at := slices.IndexFunc(set.Keys, func(k jose.JSONWebKey) bool { return k.KeyID == header.KeyID && k.Algorithm == header.Algorithm })
 	if at < 0 {
-		return Claims{}, ErrUnknownKey
+		return claims, ErrUnknownKey
 	}
 	if _, err := parsed.Verify(set.Keys[at].Key); err != nil {
-		return Claims{}, ErrSignature
+		return claims, ErrSignature
 	}
 	now := time.Now()
 	if !now.Before(claims.Expires) {
@@ -105,12 +106,13 @@ func parse(payload []byte) (Claims, error) {
 	}
 	var one string
 	switch {
-	case json.Unmarshal(standard.Audience, &one) == nil && one != "":
+	case len(standard.Audience) == 0:
+	case json.Unmarshal(standard.Audience, &one) == nil:
 		claims.Audience = []string{one}
 	case json.Unmarshal(standard.Audience, &claims.Audience) != nil:
 		return Claims{}, ErrMalformed
 	}
-	if standard.Issuer == "" || standard.Subject == "" || len(claims.Audience) == 0 || standard.IssuedAt == 0 || standard.Expires == 0 {
+	if standard.Issuer == "" || standard.Subject == "" || standard.IssuedAt == 0 || standard.Expires == 0 {
 		return Claims{}, ErrMalformed
 	}
 	claims.Issuer, claims.Subject = standard.Issuer, standard.Subject

@@ -73,6 +73,8 @@ func (s *Server) verify(token string) (jwtauth.Claims, error) {
 	switch {
 	case err == nil && s.options.Outbound != nil && claims.Issuer == s.options.Outbound.Issuer:
 		return jwtauth.Claims{}, idp("Tokens of this issuer cannot be used to assume a role")
+	case err == nil && len(claims.Audience) == 0:
+		return jwtauth.Claims{}, idp("Incorrect token audience")
 	case err == nil:
 		return claims, nil
 	case errors.Is(err, jwtauth.ErrExpired):
