@@ -44,6 +44,8 @@ type HeaderOptions struct {
 	Prefix string
 	// Key returns the key. It is called for each request, so it keeps what is costly to fetch.
 	Key func(ctx context.Context) (secrets.Value, error)
+	// OnRejected, when set, is told of a key that the upstream did not accept, for the reader of the store to read it again.
+	OnRejected func(key secrets.Value)
 	// Principal is noted as the signer: where the key is kept, never the key.
 	Principal Principal
 }
@@ -54,20 +56,73 @@ func Header(options HeaderOptions) Authorizer { return header{options} }
 type header struct{ options HeaderOptions }
 
 func (h header) Authorize(request *http.Request) error {
-	key, err := h.options.Key(request.Context())
+	key, err := stored(request.Context(), h.options.Key)
 	if err != nil {
-		if ended := request.Context().Err(); ended != nil && errors.Is(err, ended) {
-			return err
-		}
-		return &Error{Public: "the stored key for this upstream cannot be read", Err: err}
+		return err
 	}
-	if !printable(key.Reveal()) {
-		return &Error{Public: "the stored key for this upstream is empty or holds characters that do not fit into a header; store the key alone, without quotes or line breaks"}
-	}
-	request.Header.Set(h.options.Name, h.options.Prefix+key.Reveal())
+	request.Header.Set(h.options.Name, h.options.Prefix+key)
 	Note(request.Context(), h.options.Principal)
 	return nil
 }
 
-// Rejected does nothing: a stored key cannot be fetched anew, only read again, and that is for the reader of the store.
-func (h header) Rejected(*http.Request) {}
+// Rejected passes the key on: it cannot be fetched anew, only read again, and that is for the reader of the store.
+func (h header) Rejected(request *http.Request) {
+	key, ok := strings.CutPrefix(request.Header.Get(h.options.Name), h.options.Prefix)
+	if ok && key != "" && h.options.OnRejected != nil {
+		h.options.OnRejected(secrets.NewValue(key))
+	}
+}
+
+// stored reads a key and refuses what cannot be one.
+func stored(ctx context.Context, read func(context.Context) (secrets.Value, error)) (string, error) {
+	key, err := read(ctx)
+	if err != nil {
+		if ended := ctx.Err(); ended != nil && errors.Is(err, ended) {
+			return "", err
+		}
+		return "", &Error{Public: "the stored key for this upstream cannot be read", Err: err}
+	}
+	if !printable(key.Reveal()) {
+		return "", &Error{Public: "the stored key for this upstream is empty or holds characters that do not fit into a header; store the key alone, without quotes or line breaks"}
+	}
+	return key.Reveal(), nil
+}
+
+// QueryOptions describes a query parameter that carries a stored key. A key in a URL ends up in the logs of everything on its way, and in
+// the texts of Go's own errors, so it is only for servers that take it nowhere else.
+type QueryOptions struct {
+	// Name is the parameter, for example key.
+	Name string
+	// Key, OnRejected and Principal are as in [HeaderOptions].
+	Key        func(ctx context.Context) (secrets.Value, error)
+	OnRejected func(key secrets.Value)
+	Principal  Principal
+}
+
+// Query returns an Authorizer that puts a stored key into the URL.
+func Query(options QueryOptions) Authorizer { return query{options} }
+
+type query struct{ options QueryOptions }
+
+func (q query) Authorize(request *http.Request) error {
+	key, err := stored(request.Context(), q.options.Key)
+	if err != nil {
+		return err
+	}
+	// The URL may be shared with a request that is to go elsewhere.
+	address := *request.URL
+	parameters := address.Query()
+	parameters.Set(q.options.Name, key)
+	address.RawQuery = parameters.Encode()
+	request.URL = &address
+	Note(request.Context(), q.options.Principal)
+	return nil
+}
+
+// Rejected passes the key on, as that of a header.
+func (q query) Rejected(request *http.Request) {
+	key := request.URL.Query().Get(q.options.Name)
+	if key != "" && q.options.OnRejected != nil {
+		q.options.OnRejected(secrets.NewValue(key))
+	}
+}

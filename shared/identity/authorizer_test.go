@@ -114,6 +114,70 @@ func TestHeaderPutsTheStoredKeyOnTheRequest(t *testing.T) {
 	}
 }
 
+func TestARejectedStoredKeyIsPassedOnToTheReaderOfTheStore(t *testing.T) {
+	t.Parallel()
+	var rejected []string
+	key := func(context.Context) (secrets.Value, error) { return secrets.NewValue("k+1&"), nil }
+	told := func(key secrets.Value) { rejected = append(rejected, key.Reveal()) }
+	for _, authorizer := range []identity.Authorizer{
+		identity.Header(identity.HeaderOptions{Name: "Authorization", Prefix: "Bearer ", Key: key, OnRejected: told}),
+		identity.Query(identity.QueryOptions{Name: "key", Key: key, OnRejected: told}),
+		identity.Query(identity.QueryOptions{Name: "key", Key: key}),
+	} {
+		request := httptest.NewRequest(http.MethodPost, "https://upstream/?a=1", nil)
+		authorizer.Rejected(request)
+		if err := authorizer.Authorize(request); err != nil {
+			t.Fatal(err)
+		}
+		authorizer.Rejected(request)
+	}
+	if fmt.Sprint(rejected) != "[k+1& k+1&]" {
+		t.Errorf("told of %q", rejected)
+	}
+}
+
+func TestQueryPutsTheStoredKeyIntoTheURLOfThisRequestAlone(t *testing.T) {
+	t.Parallel()
+	principal := identity.Principal{Name: "env://KEY", Source: "stored key"}
+	keys := []string{"k+1&", "k2", ""}
+	authorizer := identity.Query(identity.QueryOptions{Name: "key", Principal: principal, Key: func(context.Context) (secrets.Value, error) {
+		key := keys[0]
+		keys = keys[1:]
+		return secrets.NewValue(key), nil
+	}})
+	ctx, report := identity.WithReport(t.Context())
+	request := httptest.NewRequestWithContext(ctx, http.MethodPost, "https://upstream/path?a=1", nil)
+	shared := request.URL
+	for _, want := range []string{"a=1&key=k%2B1%26", "a=1&key=k2"} {
+		if err := authorizer.Authorize(request); err != nil || request.URL.RawQuery != want || report.Principal() != principal {
+			t.Errorf("got %s, report %+v and error %v", request.URL, report.Principal(), err)
+		}
+	}
+	if shared.RawQuery != "a=1" {
+		t.Errorf("the URL that others share became %s", shared)
+	}
+	if _, ok := errors.AsType[*identity.Error](authorizer.Authorize(request)); !ok {
+		t.Error("an empty key was accepted")
+	}
+}
+
+func TestWhatIsSignedOnTheWayToACredentialIsNotReported(t *testing.T) {
+	t.Parallel()
+	source := identity.TokenFunc(func(ctx context.Context) (identity.Token, error) {
+		if identity.Reporting(ctx) {
+			t.Error("the fetch has a report")
+		}
+		identity.Note(ctx, identity.Principal{Name: "on the way"})
+		identity.Refine(ctx, identity.Principal{}, identity.Principal{Name: "on the way"})
+		return identity.Token{Value: secrets.NewValue("t"), Principal: identity.Principal{Name: "in the end"}}, nil
+	})
+	ctx, report := identity.WithReport(t.Context())
+	request := httptest.NewRequestWithContext(ctx, http.MethodPost, "https://upstream", nil)
+	if err := identity.Bearer(identity.NewCache(source, identity.CacheOptions{})).Authorize(request); err != nil || report.Principal().Name != "in the end" {
+		t.Errorf("reported %+v: %v", report.Principal(), err)
+	}
+}
+
 func TestAReportKeepsTheLastSignerAndABetterNameForIt(t *testing.T) {
 	t.Parallel()
 	ctx, report := identity.WithReport(t.Context())

@@ -34,6 +34,11 @@ func NewCache(source TokenSource, options CacheOptions) *Cache {
 // Token returns a token that is valid now. When ctx ends first, the error wraps ctx's; any other error is the source's.
 func (c *Cache) Token(ctx context.Context) (Token, error) { return c.keeper.Get(ctx) }
 
+// Refresh fetches a new token although the one that is held may be good for a while yet, as described at [Keeper.Refresh].
+func (c *Cache) Refresh(ctx context.Context, reason Reason) (Token, error) {
+	return c.keeper.Refresh(ctx, reason)
+}
+
 // Rejected drops the cached token if it has this value.
 func (c *Cache) Rejected(value secrets.Value) {
 	c.keeper.Reject(func(token Token) bool { return token.Value.Equal(value) })

@@ -4,14 +4,25 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
 	"strings"
 	"testing"
 
 	"github.com/postern-ai/postern/shared/identity"
 )
 
-func TestTheLocalClientReadsSoMuchAndGoesNowhereElse(t *testing.T) {
+func TestClientsReadSoMuchAndGoNowhereElse(t *testing.T) {
 	t.Parallel()
+	for name, client := range map[string]*http.Client{"local": identity.LocalClient(), "issuer": identity.IssuerClient()} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			readsSoMuchAndGoesNowhereElse(t, client)
+		})
+	}
+}
+
+func readsSoMuchAndGoesNowhereElse(t *testing.T, client *http.Client) {
+	t.Helper()
 	elsewhere := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("the client followed a redirect") }))
 	defer elsewhere.Close()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -25,7 +36,6 @@ func TestTheLocalClientReadsSoMuchAndGoesNowhereElse(t *testing.T) {
 		}
 	}))
 	defer server.Close()
-	client := identity.LocalClient()
 	read := func(path string) (int, error) {
 		t.Helper()
 		response, err := client.Get(server.URL + path)
@@ -47,18 +57,42 @@ func TestTheLocalClientReadsSoMuchAndGoesNowhereElse(t *testing.T) {
 	}
 }
 
-// TestTheLocalClientUsesNoProxy asks for an address that is not on this machine, for which net/http would use the proxy.
-func TestTheLocalClientUsesNoProxy(t *testing.T) {
-	proxied := false
-	proxy := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { proxied = true }))
+// TestAProxySeesNothing asks for addresses that are not on this machine, for which net/http would use the proxy. RFC 6761 keeps such
+// names from ever existing.
+func TestAProxySeesNothing(t *testing.T) {
+	var seen []string
+	proxy := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		seen = append(seen, r.Method+" "+r.URL.Host)
+		w.WriteHeader(http.StatusForbidden)
+	}))
 	defer proxy.Close()
-	t.Setenv("HTTP_PROXY", proxy.URL)
-	t.Setenv("http_proxy", proxy.URL)
-	// RFC 6761 keeps this name from ever existing.
-	if response, err := identity.LocalClient().Get("http://metadata.invalid/"); err == nil {
-		_ = response.Body.Close()
+	for _, name := range []string{"HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy"} {
+		t.Setenv(name, proxy.URL)
 	}
-	if proxied {
-		t.Error("the request went through the proxy")
+	t.Setenv("NO_PROXY", "")
+	t.Setenv("no_proxy", "")
+	for _, client := range []*http.Client{identity.LocalClient(), identity.IssuerClient()} {
+		for _, address := range []string{"http://metadata.invalid/secret", "https://issuer.invalid/secret"} {
+			if response, err := client.Get(address); err == nil {
+				_ = response.Body.Close()
+			}
+		}
+	}
+	// One tunnel, by the client for issuers, for the address with TLS.
+	if len(seen) != 1 || seen[0] != "CONNECT issuer.invalid:443" {
+		t.Errorf("the proxy saw %v", seen)
+	}
+}
+
+func TestLoopbackIsThisMachineAndNothingElse(t *testing.T) {
+	t.Parallel()
+	for address, want := range map[string]bool{
+		"http://127.0.0.1:9100": true, "https://localhost": true, "http://[::1]:1/x": true, "http://127.9.9.9": true,
+		"http://169.254.169.254": false, "http://localhost.evil.example": false, "http://10.0.0.1": false, "http://127.0.0.1.evil.example": false, "http://0.0.0.0": false,
+	} {
+		parsed, err := url.Parse(address)
+		if err != nil || identity.IsLoopback(parsed) != want {
+			t.Errorf("%s: got %v and error %v", address, !want, err)
+		}
 	}
 }

@@ -44,6 +44,12 @@ type TokenSource interface {
 	Token(ctx context.Context) (Token, error)
 }
 
+// TokenFunc is a function as a [TokenSource]. What is said there holds for it.
+type TokenFunc func(ctx context.Context) (Token, error)
+
+// Token calls the function.
+func (f TokenFunc) Token(ctx context.Context) (Token, error) { return f(ctx) }
+
 // Authorizer puts a credential on an upstream request. Implementations are safe for concurrent use.
 type Authorizer interface {
 	// Authorize adds the credential to the request, replacing one that is already there. It notes the principal in the [Report] of the

@@ -27,6 +27,9 @@ const (
 	ReasonPreExpiry Reason = "pre_expiry"
 	ReasonExpired   Reason = "expired"
 	ReasonRejected  Reason = "rejected"
+	// ReasonScheduled and ReasonManual are for those who call Refresh.
+	ReasonScheduled Reason = "scheduled"
+	ReasonManual    Reason = "manual"
 )
 
 // Replacement is one credential that took the place of another.
@@ -37,6 +40,7 @@ type Replacement[C any] struct {
 
 const (
 	defaultWindow  = 5 * time.Minute
+	defaultJitter  = 0.2
 	defaultFetch   = 2500 * time.Millisecond
 	defaultBackoff = 30 * time.Second
 	// maxMargin is how long before its expiry a credential is no longer put on a request: the request still has to travel, and the
@@ -57,6 +61,9 @@ type Refresh struct {
 	// Window is how long before its expiry a credential is refreshed under PreExpiry. Zero means 5 minutes. It is never more than a
 	// quarter of the credential's lifetime (a half, when set), so that a short-lived credential is not fetched for each request.
 	Window time.Duration
+	// Jitter is the share of the window over which refreshes are spread, because instances that started together would otherwise come back
+	// to the issuer together. Zero means a fifth, a negative one none, and more than the whole window is the whole window.
+	Jitter float64
 	// FetchTimeout bounds each fetch. Zero means 2.5 s.
 	FetchTimeout time.Duration
 	// Backoff is the pause after a failed early refresh, during which the credential that is still valid stays in use. Zero means 30 s.
@@ -128,6 +135,10 @@ func NewKeeper[C any](options KeeperOptions[C]) *Keeper[C] {
 	if options.Backoff <= 0 {
 		options.Backoff = defaultBackoff
 	}
+	if options.Jitter == 0 {
+		options.Jitter = defaultJitter
+	}
+	options.Jitter = max(options.Jitter, 0)
 	return &Keeper[C]{options: options}
 }
 
@@ -141,15 +152,46 @@ func (k *Keeper[C]) Get(ctx context.Context) (C, error) {
 	return credential, err
 }
 
+// Refresh fetches a new credential although the one that is held may be good for a while yet, for the reason that its caller gives. It
+// joins a fetch that is under way already. A failure leaves the old credential in use and is returned.
+func (k *Keeper[C]) Refresh(ctx context.Context, reason Reason) (C, error) {
+	var none C
+	if err := ctx.Err(); err != nil {
+		return none, fmt.Errorf("get a credential: %w", err)
+	}
+	now := wall()
+	k.mu.Lock()
+	flight := k.flight
+	if !k.underWay(now) {
+		flight = k.fly(ctx, now, reason)
+	}
+	k.mu.Unlock()
+	if err := flight.wait(ctx); err != nil {
+		return none, err
+	}
+	return flight.credential, flight.err
+}
+
+func (f *flight[C]) wait(ctx context.Context) error {
+	select {
+	case <-f.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("wait for a credential: %w", ctx.Err())
+	}
+}
+
+func (k *Keeper[C]) underWay(now time.Time) bool {
+	return k.flight != nil && now.Sub(k.flight.started) <= k.options.FetchTimeout+time.Second
+}
+
 func (k *Keeper[C]) get(ctx context.Context) (C, *flight[C], error) {
 	old, flight, err := k.begin(ctx)
 	if flight == nil {
 		return old, nil, err
 	}
-	select {
-	case <-flight.done:
-	case <-ctx.Done():
-		return old, nil, fmt.Errorf("wait for a credential: %w", ctx.Err())
+	if err := flight.wait(ctx); err != nil {
+		return old, nil, err
 	}
 	if flight.err == nil {
 		return flight.credential, flight, nil
@@ -169,7 +211,7 @@ func (k *Keeper[C]) begin(ctx context.Context) (C, *flight[C], error) {
 	var none C
 	k.mu.Lock()
 	defer k.mu.Unlock()
-	underWay := k.flight != nil && now.Sub(k.flight.started) <= k.options.FetchTimeout+time.Second
+	underWay := k.underWay(now)
 	switch {
 	case k.usable(now) && (underWay || !k.wantsRefresh(now)):
 		return k.held.credential, nil, nil
@@ -203,7 +245,7 @@ func (k *Keeper[C]) fly(ctx context.Context, now time.Time, reason Reason) *flig
 	k.flight = flight
 	go func() {
 		defer close(flight.done)
-		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), k.options.FetchTimeout)
+		ctx, cancel := context.WithTimeout(withoutReport(context.WithoutCancel(ctx)), k.options.FetchTimeout)
 		defer cancel()
 		credential, err := k.fetch(ctx)
 		if replaced := k.land(flight, credential, err); replaced != nil && k.options.OnReplace != nil {
@@ -297,8 +339,8 @@ func (k *Keeper[C]) hold(credential C, now time.Time) *held[C] {
 		window = min(k.options.Window, lifetime/2)
 	}
 	late := expires.Add(-min(maxMargin, lifetime/4))
-	// Instances that started together would otherwise come back to the issuer together.
-	jitter := time.Duration(rand.Int64N(int64(window/5) + 1))
+	spread := time.Duration(float64(window) * min(k.options.Jitter, 1))
+	jitter := time.Duration(rand.Int64N(int64(spread) + 1))
 	return &held[C]{credential: credential, early: late.Add(-window + jitter), late: late}
 }
 

@@ -464,3 +464,80 @@ func TestErrorsThatAreNotMadeForLogsBecomeSo(t *testing.T) {
 		}
 	})
 }
+
+func TestARefreshThatIsAskedForFetchesOnceAndKeepsTheOldTokenWhenItFails(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		var replaced []string
+		from := &issuer{lifetime: time.Hour, takes: 100 * time.Millisecond}
+		cache := identity.NewCache(from, identity.CacheOptions{OnReplace: func(_ context.Context, r identity.Replacement[identity.Token]) {
+			replaced = append(replaced, r.Old.Value.Reveal()+" "+r.New.Value.Reveal()+" "+string(r.Reason))
+		}})
+		if _, err := cache.Token(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		var wait sync.WaitGroup
+		for range 10 {
+			wait.Go(func() {
+				if token, err := cache.Refresh(t.Context(), identity.ReasonScheduled); err != nil || token.Value.Reveal() != "t2" {
+					t.Errorf("got %v", err)
+				}
+			})
+		}
+		wait.Wait()
+		from.set(func(i *issuer) { i.fail = errIssuer })
+		if _, err := cache.Refresh(t.Context(), identity.ReasonManual); !errors.Is(err, errIssuer) {
+			t.Errorf("got %v", err)
+		}
+		if token, err := cache.Token(t.Context()); err != nil || token.Value.Reveal() != "t2" {
+			t.Errorf("got %v, want the old token", err)
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := cache.Refresh(ctx, identity.ReasonManual); !errors.Is(err, context.Canceled) {
+			t.Errorf("got %v", err)
+		}
+		synctest.Wait()
+		if want := "[t1 t2 scheduled]"; fmt.Sprint(replaced) != want {
+			t.Errorf("replaced %v, want %s", replaced, want)
+		}
+	})
+}
+
+func TestRefreshesAreSpreadOverAsMuchOfTheWindowAsIsSaid(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name           string
+		jitter         float64
+		earliest, last time.Duration // before the end of the token, of which 10 s are never used
+	}{
+		{"a fifth unless said", 0, 20 * time.Minute, 16 * time.Minute},
+		{"none", -1, 20 * time.Minute, 20 * time.Minute},
+		{"the whole window", 2, 20 * time.Minute, 0},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				var spread []time.Duration
+				for range 50 {
+					from := &issuer{lifetime: time.Hour}
+					cache := identity.NewCache(from, identity.CacheOptions{Refresh: identity.Refresh{Window: 20 * time.Minute, Jitter: test.jitter}})
+					began := time.Now()
+					for from.calls < 2 {
+						if _, err := cache.Token(t.Context()); err != nil {
+							t.Fatal(err)
+						}
+						time.Sleep(5 * time.Second)
+					}
+					spread = append(spread, time.Hour-10*time.Second-time.Since(began)+5*time.Second)
+				}
+				if first, last := slices.Max(spread), slices.Min(spread); first > test.earliest || last < test.last-5*time.Second || first-last > test.earliest-test.last+5*time.Second {
+					t.Errorf("refreshed between %v and %v before the end", first, last)
+				}
+				if first, last := slices.Max(spread), slices.Min(spread); test.jitter >= 0 && first-last < (test.earliest-test.last)/4 {
+					t.Errorf("all refreshes are between %v and %v before the end", first, last)
+				}
+			})
+		})
+	}
+}

@@ -26,10 +26,26 @@ func (r *Report) Principal() Principal {
 	return r.principal
 }
 
+// Reporting reports whether anybody wants to know who signs under a context.
+func Reporting(ctx context.Context) bool { return reportOf(ctx) != nil }
+
+func reportOf(ctx context.Context) *Report {
+	report, _ := ctx.Value(reportKey{}).(*Report)
+	return report
+}
+
+// withoutReport is for what is done on the way to a credential: a request that is signed there is not the upstream request.
+func withoutReport(ctx context.Context) context.Context {
+	if !Reporting(ctx) {
+		return ctx
+	}
+	return context.WithValue(ctx, reportKey{}, (*Report)(nil))
+}
+
 // Note writes down who signed. Without a Report in the context it does nothing.
 func Note(ctx context.Context, principal Principal) {
-	report, ok := ctx.Value(reportKey{}).(*Report)
-	if !ok {
+	report := reportOf(ctx)
+	if report == nil {
 		return
 	}
 	report.mu.Lock()
@@ -40,8 +56,8 @@ func Note(ctx context.Context, principal Principal) {
 // Refine replaces a noted principal by the same one under a better name, for an authorizer that learns the name only after it has
 // signed. When another principal has been noted since, that one stands.
 func Refine(ctx context.Context, noted, better Principal) {
-	report, ok := ctx.Value(reportKey{}).(*Report)
-	if !ok {
+	report := reportOf(ctx)
+	if report == nil {
 		return
 	}
 	report.mu.Lock()
