@@ -1,6 +1,7 @@
 package secrets_test
 
 import (
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -119,6 +120,36 @@ func TestAMissingStoreIsNamed(t *testing.T) {
 	checkRead(t, stores, "{vault://gcp/a}", "", "has no gcp-sm:// store")
 	checkRead(t, stores, "a", "", "this cloud's own secret store, which this function does not have")
 	checkRead(t, secrets.Stores{}, "env://A", "", "use one of: none")
+}
+
+func FuzzSelect(f *testing.F) {
+	f.Add(`{"a":"b"}`, "a")
+	f.Add(`{"a":{"b":[1,null]},"c":"\ud83d\ude00"}`, "c")
+	f.Add(`{"a":"b","a":"c"}`, "a")
+	f.Add(`plain`, "")
+	f.Fuzz(func(t *testing.T, text, field string) {
+		got, err := secrets.Ref{Name: "n", Field: field}.Select(text)
+		if err != nil {
+			var told *secrets.Error
+			if !errors.As(err, &told) || !errors.Is(err, secrets.ErrUnusable) && !errors.Is(err, secrets.ErrNotFound) {
+				t.Errorf("got %v", err)
+			}
+			return
+		}
+		var want string
+		if field == "" {
+			want = text
+		} else {
+			var fields map[string]any
+			if err := json.Unmarshal([]byte(text), &fields); err != nil {
+				t.Fatalf("accepted what is not JSON: %v", err)
+			}
+			want, _ = fields[field].(string)
+		}
+		if got.Reveal() != want || want == "" {
+			t.Errorf("got %q, want %q", got.Reveal(), want)
+		}
+	})
 }
 
 func BenchmarkReveal(b *testing.B) {

@@ -11,8 +11,12 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/postern-ai/postern/shared/identity"
 	"github.com/postern-ai/postern/shared/secrets"
 )
+
+// This package cannot know the identity packages, and is made for what they offer.
+var _ secrets.Authorizer = identity.Authorizer(nil)
 
 func TestCredentialsAreSentOverTLSOnly(t *testing.T) {
 	t.Parallel()

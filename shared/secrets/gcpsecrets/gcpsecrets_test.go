@@ -3,6 +3,7 @@ package gcpsecrets_test
 import (
 	"context"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strconv"
@@ -410,4 +411,40 @@ func TestOptionsAreChecked(t *testing.T) {
 	if err == nil || err.Error() != `read secret "key": its project is not known; write projects/PROJECT/secrets/key` {
 		t.Errorf("got %v", err)
 	}
+}
+
+// canned answers every request in one way.
+type canned struct {
+	status int
+	body   string
+}
+
+func (c canned) RoundTrip(*http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: c.status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(c.body))}, nil
+}
+
+func FuzzReply(f *testing.F) {
+	f.Add(200, `{"name":"projects/1/secrets/key/versions/1","payload":{"data":"b25l","dataCrc32c":"714388201"}}`)
+	f.Add(200, `{"versions":[{"name":"projects/1/secrets/key/versions/1","state":"ENABLED"}],"nextPageToken":"x"}`)
+	f.Add(404, `{"error":{"code":404,"status":"NOT_FOUND","message":"x"}}`)
+	f.Add(400, `{"error":{"code":400,"status":"FAILED_PRECONDITION","message":"x"}}`)
+	f.Fuzz(func(t *testing.T, status int, body string) {
+		if status < 100 || status > 999 {
+			return
+		}
+		reader, err := gcpsecrets.New(gcpsecrets.Options{Project: "p", Authorizer: &issuer{}, Transport: canned{status, body}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, read := range []func(context.Context, secrets.Ref) (secrets.Secret, error){reader.Current, reader.Previous} {
+			got, err := read(t.Context(), secrets.Ref{Name: "key"})
+			var told *secrets.Error
+			switch {
+			case err == nil && (got.Version == "" || got.Value.IsZero()):
+				t.Errorf("a reply without a version or a value is accepted: %q", body)
+			case err != nil && (!errors.As(err, &told) || len(body) > 12 && strings.Contains(err.Error(), body)):
+				t.Errorf("got %v", err)
+			}
+		}
+	})
 }

@@ -392,3 +392,39 @@ func TestOptionsAreChecked(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// canned answers every request in one way.
+type canned struct {
+	status int
+	body   string
+}
+
+func (c canned) RoundTrip(*http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: c.status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(c.body))}, nil
+}
+
+func FuzzReply(f *testing.F) {
+	f.Add(200, `{"id":"https://v/secrets/key/0123456789abcdef0123456789abcdef","value":"one","attributes":{"enabled":true,"exp":9999999999}}`)
+	f.Add(200, `{"value":[{"id":"https://v/secrets/key/0123456789abcdef0123456789abcdef","attributes":{}}],"nextLink":"https://v/?a"}`)
+	f.Add(403, `{"error":{"code":"Forbidden","message":"x","innererror":{"code":"SecretDisabled"}}}`)
+	f.Add(404, `{"error":{"code":"SecretNotFound","message":"x"}}`)
+	f.Fuzz(func(t *testing.T, status int, body string) {
+		if status < 100 || status > 999 {
+			return
+		}
+		reader, err := keyvault.New(keyvault.Options{Vault: "https://v", Authorizer: &issuer{}, Transport: canned{status, body}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, read := range []func(context.Context, secrets.Ref) (secrets.Secret, error){reader.Current, reader.Previous} {
+			got, err := read(t.Context(), secrets.Ref{Name: "key"})
+			var told *secrets.Error
+			switch {
+			case err == nil && (got.Version == "" || got.Value.IsZero()):
+				t.Errorf("a reply without a version or a value is accepted: %q", body)
+			case err != nil && (!errors.As(err, &told) || len(body) > 12 && strings.Contains(err.Error(), body)):
+				t.Errorf("got %v", err)
+			}
+		}
+	})
+}
