@@ -78,9 +78,12 @@ func TestAProxySeesNothing(t *testing.T) {
 			}
 		}
 	}
-	// One tunnel, by the client for issuers, for the address with TLS.
-	if len(seen) != 1 || seen[0] != "CONNECT issuer.invalid:443" {
-		t.Errorf("the proxy saw %v", seen)
+	// The client for issuers may ask for a tunnel to the address with TLS. It does so when nothing in this process has looked for a proxy
+	// before, since net/http looks for it once.
+	for _, line := range seen {
+		if line != "CONNECT issuer.invalid:443" {
+			t.Errorf("the proxy saw %s", line)
+		}
 	}
 }
 
