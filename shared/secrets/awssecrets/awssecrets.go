@@ -54,10 +54,10 @@ type Reader struct {
 // New returns a Reader. It makes no network call.
 func New(options Options) (*Reader, error) {
 	if options.Credentials == nil {
-		return nil, errors.New("AWS Secrets Manager needs credentials")
+		return nil, errors.New("secrets of AWS Secrets Manager need credentials")
 	}
 	if options.Region == "" {
-		return nil, errors.New("AWS Secrets Manager needs a region: set AWS_REGION")
+		return nil, errors.New("secrets of AWS Secrets Manager need a region: set AWS_REGION")
 	}
 	if options.Endpoint != "" {
 		if _, err := secrets.Endpoint(options.Endpoint); err != nil {

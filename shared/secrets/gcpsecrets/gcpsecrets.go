@@ -62,7 +62,7 @@ type Reader struct {
 // New returns a Reader. It makes no network call.
 func New(options Options) (*Reader, error) {
 	if options.Authorizer == nil {
-		return nil, errors.New("Google Secret Manager needs an authorizer")
+		return nil, errors.New("secrets of Google Secret Manager need an authorizer")
 	}
 	if options.Endpoint != "" {
 		endpoint, err := secrets.Endpoint(options.Endpoint)

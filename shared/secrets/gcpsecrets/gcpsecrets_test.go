@@ -395,7 +395,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		options gcpsecrets.Options
 		want    string
 	}{
-		{"no authorizer", gcpsecrets.Options{}, "needs an authorizer"},
+		{"no authorizer", gcpsecrets.Options{}, "need an authorizer"},
 		{"an endpoint without TLS", gcpsecrets.Options{Authorizer: &issuer{}, Endpoint: "http://example.com"}, "https://"},
 		{"an endpoint with a path", gcpsecrets.Options{Authorizer: &issuer{}, Endpoint: "https://example.com/v1"}, "scheme and host"},
 	} {

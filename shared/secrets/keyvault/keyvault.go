@@ -55,7 +55,7 @@ type Reader struct {
 // New returns a Reader. It makes no network call.
 func New(options Options) (*Reader, error) {
 	if options.Authorizer == nil {
-		return nil, errors.New("Azure Key Vault needs an authorizer")
+		return nil, errors.New("secrets of Azure Key Vault need an authorizer")
 	}
 	if options.Suffix == "" {
 		options.Suffix = defaultSuffix

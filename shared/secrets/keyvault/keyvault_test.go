@@ -374,7 +374,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		options keyvault.Options
 		want    string
 	}{
-		{"no authorizer", keyvault.Options{}, "needs an authorizer"},
+		{"no authorizer", keyvault.Options{}, "need an authorizer"},
 		{"a vault without TLS", keyvault.Options{Authorizer: &issuer{}, Vault: "http://my-vault.vault.azure.net"}, "https://"},
 		{"a vault by its name alone", keyvault.Options{Authorizer: &issuer{}, Vault: "my-vault"}, "scheme and host"},
 		{"a domain with a path", keyvault.Options{Authorizer: &issuer{}, Suffix: "vault.azure.net/x"}, "look like vault.azure.net"},
