@@ -156,10 +156,11 @@ func (l *lines) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// flush forwards an unfinished line. A terminal that is gone is no reason to stop the child.
+// flush forwards an unfinished line. An empty one, as the functions framework prints behind each request, is no log entry
+// anywhere. A terminal that is gone is no reason to stop the child.
 func (l *lines) flush() {
-	if len(l.pending) > 0 {
-		_, _ = fmt.Fprintf(l.to, "%s%s\n", l.prefix, bytes.TrimRight(l.pending, "\r\n"))
-		l.pending = l.pending[:0]
+	if text := bytes.TrimRight(l.pending, "\r\n"); len(text) > 0 {
+		_, _ = fmt.Fprintf(l.to, "%s%s\n", l.prefix, text)
 	}
+	l.pending = l.pending[:0]
 }

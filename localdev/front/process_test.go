@@ -32,7 +32,7 @@ func TestLines(t *testing.T) {
 		{"every line has the prefix", []string{"a\nb\n"}, "> a\n> b\n"},
 		{"a line may come in pieces", []string{"a", "b", "\nc\n"}, "> ab\n> c\n"},
 		{"the last line needs no end", []string{"a\nb"}, "> a\n> b\n"},
-		{"empty lines stay", []string{"\n\n"}, "> \n> \n"},
+		{"empty lines are left out", []string{"\n\n", "a\n\nb"}, "> a\n> b\n"},
 		{"a line that is too long is cut", []string{strings.Repeat("x", maxLine), "y\n"}, "> " + strings.Repeat("x", maxLine) + "\n> y\n"},
 	}
 	for _, tt := range tests {

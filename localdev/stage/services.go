@@ -34,9 +34,9 @@ const (
 
 // Call is a model call that a stand-in let in.
 type Call struct {
-	Service string // for people
-	Model   string
-	Signer  string // whom the credential stands for
+	Service string `json:"service"` // for people
+	Model   string `json:"model"`
+	Signer  string `json:"signer"` // whom the credential stands for
 }
 
 // service is one stand-in and where it is.

@@ -196,7 +196,7 @@ func (s *Stage) build(ctx context.Context) (map[string]string, error) {
 // launch starts the functions behind their fronts.
 func (s *Stage) launch(ctx context.Context, programs map[string]string, doors map[string]net.Listener) error {
 	aws, err := front.StartLambda(ctx, front.LambdaOptions{
-		Binary: programs[AWS], Name: "postern-gateway", Region: Region, AccountID: "123456789012",
+		Binary: programs[AWS], Name: "gateway-aws", Region: Region, AccountID: "123456789012",
 		Env: s.env(AWS), Timeout: 5 * time.Minute, MaxInstances: 20,
 		Listener: doors[AWS], Output: s.o.Output,
 	})
@@ -205,7 +205,7 @@ func (s *Stage) launch(ctx context.Context, programs map[string]string, doors ma
 	}
 	s.closers = append(s.closers, func() { _ = aws.Close() })
 	gcp, err := front.StartCloudRun(ctx, front.CloudRunOptions{
-		Binary: programs[GCP], Service: "postern-gateway", Target: "Gateway",
+		Binary: programs[GCP], Service: "gateway-gcp", Target: "Gateway",
 		Env: s.env(GCP), Listener: doors[GCP], Output: s.o.Output,
 	})
 	if err != nil {
@@ -217,7 +217,7 @@ func (s *Stage) launch(ctx context.Context, programs map[string]string, doors ma
 		return err
 	}
 	azure, err := front.StartFunctions(ctx, front.FunctionsOptions{
-		Root: filepath.Join(root, "functions", "azure", "gateway"), Executable: programs[Azure], Name: "postern-gateway",
+		Root: filepath.Join(root, "functions", "azure", "gateway"), Executable: programs[Azure], Name: "gateway-azure",
 		Env: s.env(Azure), Listener: doors[Azure], Output: s.o.Output,
 	})
 	if err != nil {
