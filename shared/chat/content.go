@@ -217,11 +217,13 @@ const (
 
 // ToolChoice says whether the model may, must, or must not call a tool. Name
 // is the function that it must call where Mode is "function". Raw is the
-// caller's own object for the modes that are objects.
+// caller's own object for the modes that are objects, and Unknown the members
+// of it that are in none of them.
 type ToolChoice struct {
-	Mode string
-	Name string
-	Raw  jsontext.Value
+	Mode    string
+	Name    string
+	Raw     jsontext.Value
+	Unknown jsontext.Value
 }
 
 type namedChoice struct {
@@ -229,6 +231,9 @@ type namedChoice struct {
 	Function struct {
 		Name string `json:"name"`
 	} `json:"function,omitzero"`
+	AllowedTools jsontext.Value `json:"allowed_tools,omitzero"`
+	Custom       jsontext.Value `json:"custom,omitzero"`
+	Unknown      jsontext.Value `json:",embed"`
 }
 
 var errToolChoice = errors.New(`expected "none", "auto", "required" or an object with a type`)
@@ -248,7 +253,7 @@ func (c *ToolChoice) UnmarshalJSONFrom(dec *jsontext.Decoder) error {
 		if err := json.Unmarshal(raw, &n); err != nil {
 			return errToolChoice // its own path would begin within this value
 		}
-		*c = ToolChoice{Mode: n.Type, Name: n.Function.Name, Raw: raw.Clone()}
+		*c = ToolChoice{Mode: n.Type, Name: n.Function.Name, Raw: raw.Clone(), Unknown: n.Unknown}
 		return nil
 	}
 	return errToolChoice

@@ -136,6 +136,11 @@ func (r *Request) strange(carries Carries) string {
 			}
 		}
 	}
+	if c := r.ToolChoice; c != nil && c.Mode == ToolChoiceFunction {
+		if at := find(c.Unknown, "tool_choice"); at != "" {
+			return at
+		}
+	}
 	for i := range r.Messages {
 		if at := r.Messages[i].strange(i, find); at != "" {
 			return at

@@ -69,6 +69,7 @@ func TestCheck(t *testing.T) {
 		{"a member of the stream options", `{"stream":true,"stream_options":{"x":1},"messages":[{"role":"user","content":"a"}]}`, nil, "stream_options.x"},
 		{"a member of the response format", `{"response_format":{"type":"text","x":1},"messages":[{"role":"user","content":"a"}]}`, nil, "response_format.x"},
 		{"a member of the schema of an answer", `{"response_format":{"type":"json_schema","json_schema":{"name":"n","x":1}},"messages":[{"role":"user","content":"a"}]}`, Carries{"response_format": true}, "response_format.json_schema.x"},
+		{"a member of the tool choice", `{"tools":[{"type":"function","function":{"name":"f"}}],"tool_choice":{"type":"function","x":1,"function":{"name":"f"}},"messages":[{"role":"user","content":"a"}]}`, Carries{"tools": true, "tool_choice": true}, "tool_choice.x"},
 		{"a member of a custom tool call has its place", `{"messages":[{"role":"assistant","tool_calls":[{"id":"1","type":"custom","custom":{"x":1}}]},{"role":"tool","tool_call_id":"1","content":"a"}]}`, nil, ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {
