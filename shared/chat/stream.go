@@ -86,7 +86,9 @@ func (d *StreamDecoder) Event(data []byte) ([]*Chunk, error) {
 	if reported, ok := reportedIn(c.Unknown); ok {
 		return nil, reported
 	}
-	if clean {
+	// A line break, which JSON may have between its members, would end the
+	// event when it is sent.
+	if clean && !bytes.ContainsAny(data, "\r\n") {
 		c.Wire = data
 	}
 	steady := d.steady(c)

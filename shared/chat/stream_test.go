@@ -191,6 +191,27 @@ func TestStreamMendsBrokenUTF8(t *testing.T) {
 	}
 }
 
+// JSON over several lines cannot go out as the data of one line.
+func TestStreamRewritesLineBreaks(t *testing.T) {
+	t.Parallel()
+	var d StreamDecoder
+	for _, data := range []string{
+		"{\"id\":\"c1\",\"object\":\"chat.completion.chunk\",\"created\":5,\n\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"a\"},\"finish_reason\":\"stop\"}]}",
+		"{\"id\":\"c1\",\"object\":\"chat.completion.chunk\",\"created\":5,\r\"model\":\"m\",\"choices\":[],\"usage\":{\"prompt_tokens\":1,\"completion_tokens\":1,\"total_tokens\":2}}",
+		"[DONE]\n",
+	} {
+		chunks, err := d.Event([]byte(data))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, c := range chunks {
+			if c.Wire != nil {
+				t.Errorf("would be sent as %q", c.Wire)
+			}
+		}
+	}
+}
+
 // Most events must take the short way, which allocates their text alone.
 func TestStreamAllocatesLittle(t *testing.T) {
 	for name, text := range map[string]string{
