@@ -3,8 +3,10 @@ package openai_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"net/http"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -191,6 +193,55 @@ func strip(v any) {
 	case []any:
 		for _, element := range v {
 			strip(element)
+		}
+	}
+}
+
+// What compatible servers' answers are mended to is what OpenAI describes.
+func TestMendedAnswersFitOpenAIsDescription(t *testing.T) {
+	t.Parallel()
+	dir, ok := contract.Dir()
+	if !ok {
+		t.Skip("there is no API description to check against")
+	}
+	description, err := contract.OpenAI(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, stream := range map[string]bool{"streams.txtar": true, "responses.txtar": false} {
+		exchange, problems := description.Request(contract.Request{
+			Method: http.MethodPost, Path: "/v1/chat/completions", Header: http.Header{"Content-Type": {"application/json"}},
+			Body: []byte(fmt.Sprintf(`{"model":"m","stream":%t,"messages":[{"role":"user","content":"a"}]}`, stream)),
+		})
+		if len(problems) > 0 {
+			t.Fatal(problems)
+		}
+		a, err := txtar.ParseFile("../../chat/testdata/" + name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		checked := 0
+		for i, f := range a.Files {
+			for line := range strings.Lines(string(f.Data)) {
+				mended, ok := strings.CutPrefix(line, "~ ")
+				if !ok || f.Name != "becomes" {
+					continue
+				}
+				if stream {
+					problems = exchange.Event(contract.Event{Data: []byte(mended)})
+				} else {
+					problems = exchange.Response(contract.Response{Status: 200, Header: http.Header{"Content-Type": {"application/json"}}, Body: []byte(mended)})
+				}
+				checked++
+				for _, p := range problems {
+					if !p.Unknown {
+						t.Errorf("%s: %s: %s", a.Files[i-1].Name, p, mended)
+					}
+				}
+			}
+		}
+		if checked == 0 {
+			t.Errorf("%s has no mended answer", name)
 		}
 	}
 }
