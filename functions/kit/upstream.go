@@ -50,7 +50,7 @@ func (k wiring) model(u *config.Upstream) (provider.Model, error) {
 
 func (k wiring) authorizer(u *config.Upstream) (identity.Authorizer, error) {
 	if u.AuthType == config.APIKey {
-		return k.key(u), nil
+		return k.key(u)
 	}
 	refresh := refreshOf(u.RefreshPolicy)
 	switch u.Provider {
@@ -72,8 +72,11 @@ func (k wiring) authorizer(u *config.Upstream) (identity.Authorizer, error) {
 // key returns the authorizer for a stored key. The key is read for each
 // request: the environment and mounted files cost nothing to read, and a file
 // may change under a running function.
-func (k wiring) key(u *config.Upstream) identity.Authorizer {
-	ref := secrets.Ref{Store: u.CredentialRef.Scheme, Name: u.CredentialRef.Name, Field: u.CredentialRef.Field}
+func (k wiring) key(u *config.Upstream) (identity.Authorizer, error) {
+	ref, err := secrets.ParseRef(u.CredentialRef.String())
+	if err != nil {
+		return nil, fmt.Errorf("credential_ref: %w", err)
+	}
 	header, prefix := "Authorization", "Bearer "
 	if u.Provider == config.AzureOpenAI {
 		header, prefix = "Api-Key", ""
@@ -84,7 +87,7 @@ func (k wiring) key(u *config.Upstream) identity.Authorizer {
 		Key: func(ctx context.Context) (secrets.Value, error) {
 			return k.Secrets.Read(ctx, ref)
 		},
-	})
+	}), nil
 }
 
 // metadata is Google's metadata server. It is asked directly, never through a

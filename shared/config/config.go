@@ -29,8 +29,12 @@ type Document struct {
 	Policy []Rule `json:"policy,omitzero"`
 	// Logging says what a request's log line holds.
 	Logging Logging `json:"logging"`
+	// Cache says how long what is fetched is kept, and where instances share it.
+	Cache Cache `json:"cache"`
 	// Limits bound what one request may cost.
 	Limits Limits `json:"limits"`
+	// Warnings are what loading has seen that works and that its author should know about. They are no part of the document.
+	Warnings []Problem `json:"-"`
 }
 
 // Caller is one issuer of bearer tokens and what is demanded of its tokens.
@@ -55,14 +59,22 @@ type Upstream struct {
 	Provider Provider `json:"provider"`
 	// AuthType is the kind of credential. It defaults to Native where the provider has that.
 	AuthType AuthType `json:"auth_type"`
-	// CredentialRef says where a stored credential is. It is set exactly when AuthType is APIKey.
+	// CredentialRef says where a stored credential is. What the secret holds depends on AuthType, see [Upstream.Holds]. It is
+	// always set with APIKey, never with Native except for vertex.
 	CredentialRef Reference `json:"credential_ref,omitzero"`
 	// Models are the models served, by public name. Empty means that the upstream serves "<name>/<model>" for every
 	// model, and "<model>" too if it is the document's only upstream.
 	Models []Model `json:"models,omitzero"`
 	// RefreshPolicy says when a short-lived credential is replaced. It is empty for credentials that have no lifetime.
 	RefreshPolicy RefreshPolicy `json:"refresh_policy,omitzero"`
-	// Scopes replace the default scope of the token that is asked for. At most one, and only with AzureAD, for now.
+	// RefreshWindow is how long before its end a credential is replaced under PreExpiry. Zero means 5 minutes.
+	RefreshWindow time.Duration `json:"refresh_window,omitzero"`
+	// RefreshJitter is up to how much earlier than that instances do so, so that they do not do it all at once. Zero leaves
+	// it to the gateway.
+	RefreshJitter time.Duration `json:"refresh_jitter,omitzero"`
+	// AuditOnRotate says that a credential which took the place of another one is an audit event.
+	AuditOnRotate bool `json:"audit_on_rotate,omitzero"`
+	// Scopes replace the default scopes of the token that is asked for.
 	Scopes []string `json:"scopes,omitzero"`
 	// Timeout bounds one call, including the whole of a streamed answer. It is never longer than Limits.RequestTimeout.
 	Timeout time.Duration `json:"timeout"`
@@ -70,12 +82,40 @@ type Upstream struct {
 	// BaseURL replaces the service's own address, for any provider. It has no trailing slash, query or user, and is https
 	// (http on loopback only). For vertex it also carries the document's api_endpoint. It is always set for custom-openai.
 	BaseURL string `json:"base_url,omitzero"`
-	// AWSRegion is for bedrock. Empty means that the SDK's own chain says it.
+
+	// HeaderName is the header that carries an api key to a custom-openai server. Empty means Authorization.
+	HeaderName string `json:"header_name,omitzero"`
+	// HeaderPrefix stands before the key in that header, with its space. Empty with an empty HeaderName means "Bearer ".
+	HeaderPrefix string `json:"header_prefix,omitzero"`
+	// QueryName is the query parameter that carries an api key to a custom-openai server, in place of a header.
+	QueryName string `json:"query_name,omitzero"`
+
+	// AWSRegion is for signatures: bedrock and custom-openai. Empty means that the SDK's own chain says it.
 	AWSRegion string `json:"aws_region,omitzero"`
+	// AWSRoles are assumed one after the other, each with the credentials of the one before. Outside AWS the first is assumed
+	// with the platform's own token, unless CredentialRef holds access keys.
+	AWSRoles []AWSRole `json:"aws_roles,omitzero"`
+	// AWSSTSEndpoint replaces the address of the region's STS.
+	AWSSTSEndpoint string `json:"aws_sts_endpoint,omitzero"`
+	// AWSService is the service in the signature for a custom-openai server. Empty means execute-api.
+	AWSService string `json:"aws_service,omitzero"`
+	// AWSWebIdentityAudience is the audience of the platform's token that AWS is shown by functions outside AWS. Empty means
+	// sts.amazonaws.com, or on Azure api://AzureADTokenExchange.
+	AWSWebIdentityAudience string `json:"aws_web_identity_audience,omitzero"`
+
 	// ProjectID is for vertex. Empty means that the metadata server says it.
 	ProjectID string `json:"project_id,omitzero"`
 	// LocationID is for vertex and defaults to "global".
 	LocationID string `json:"location_id,omitzero"`
+	// GCPWorkloadIdentityProvider is the audience of a workload identity pool's provider:
+	// //iam.googleapis.com/projects/NUMBER/locations/global/workloadIdentityPools/POOL/providers/PROVIDER. Functions outside
+	// Google Cloud show it their platform's identity, or the token of an issuer; a native one on Google Cloud needs no pool.
+	GCPWorkloadIdentityProvider string `json:"gcp_workload_identity_provider,omitzero"`
+	// GCPServiceAccount is the e-mail address of a service account to act as.
+	GCPServiceAccount string `json:"gcp_service_account,omitzero"`
+	// GCPDelegates are the service accounts in between, when the identity may act as GCPServiceAccount only by way of them.
+	GCPDelegates []string `json:"gcp_delegates,omitzero"`
+
 	// AzureInstance is for azure-openai: the resource's name, the first label of <instance>.openai.azure.com. Exactly one
 	// of it and BaseURL is set.
 	AzureInstance string `json:"azure_instance,omitzero"`
@@ -84,8 +124,73 @@ type Upstream struct {
 	AzureDeploymentID string `json:"azure_deployment_id,omitzero"`
 	// AzureAPIVersion is for azure-openai: when set, the dated deployments path is used with it, otherwise /openai/v1/.
 	AzureAPIVersion string `json:"azure_api_version,omitzero"`
-	// AzureClientID is for azure-openai: the client id of a user-assigned managed identity.
+	// AzureClientID is a client id: without AzureTenantID that of a user-assigned managed identity, with it that of an app
+	// registration.
 	AzureClientID string `json:"azure_client_id,omitzero"`
+	// AzureTenantID is the tenant of an app registration. Without a CredentialRef the platform's own token is the federated
+	// assertion that stands in for its secret.
+	AzureTenantID string `json:"azure_tenant_id,omitzero"`
+	// AzureFederatedTokenFile is the file with the app registration's federated assertion, as workload identity mounts it.
+	AzureFederatedTokenFile string `json:"azure_federated_token_file,omitzero"`
+	// AzureCloud is the Azure that the tenant and the resource are in: public (also when empty), usgovernment or china.
+	AzureCloud string `json:"azure_cloud,omitzero"`
+
+	// TokenEndpoint is where tokens are asked for with OAuth2. With the native identity of openai and anthropic it replaces
+	// the vendor's own.
+	TokenEndpoint string `json:"token_endpoint,omitzero"`
+	// Issuer is the OpenID Connect issuer with OIDC; where tokens are asked for is discovered.
+	Issuer string `json:"issuer,omitzero"`
+	// TokenEndpointHosts are further hosts where that issuer's token endpoint may be.
+	TokenEndpointHosts []string `json:"token_endpoint_hosts,omitzero"`
+	// Grant is how tokens are asked for with OAuth2 and OIDC.
+	Grant Grant `json:"grant,omitzero"`
+	// ClientID is the client's id at that server. Empty means that the secret at CredentialRef holds it, or that a token
+	// exchange has no client.
+	ClientID string `json:"client_id,omitzero"`
+	// ClientAuth is how the client shows that it is the one. It is empty for a token exchange without a client.
+	ClientAuth ClientAuth `json:"client_auth,omitzero"`
+	// ClientKeyID says which of the client's registered keys signs with PrivateKeyJWT.
+	ClientKeyID string `json:"client_key_id,omitzero"`
+	// ClientKeyAlgorithm is the algorithm of that signature. Empty means what the key allows.
+	ClientKeyAlgorithm string `json:"client_key_algorithm,omitzero"`
+	// ClientCertificateRef says where the certificate, its chain and its private key are, in one PEM text, with TLSClientAuth.
+	ClientCertificateRef Reference `json:"client_certificate_ref,omitzero"`
+	// Audience names the service that the token is for, where the server has such a parameter.
+	Audience string `json:"audience,omitzero"`
+	// Resource is the URL of the service that the token is for (RFC 8707).
+	Resource string `json:"resource,omitzero"`
+
+	// TokenAudience is the audience of the platform's own token that is shown to another party. Empty means what that party's
+	// guides recommend.
+	TokenAudience string `json:"token_audience,omitzero"`
+	// IdentityProviderID is the workload identity provider at OpenAI.
+	IdentityProviderID string `json:"identity_provider_id,omitzero"`
+	// ServiceAccountID is the service account to act as at OpenAI or Anthropic.
+	ServiceAccountID string `json:"service_account_id,omitzero"`
+	// FederationRuleID, OrganizationID and WorkspaceID are Anthropic's.
+	FederationRuleID string `json:"federation_rule_id,omitzero"`
+	OrganizationID   string `json:"organization_id,omitzero"`
+	WorkspaceID      string `json:"workspace_id,omitzero"`
+}
+
+// AWSRole is one role of a chain, and what STS is told when it is assumed
+// (https://docs.aws.amazon.com/STS/latest/APIReference/API_AssumeRole.html).
+type AWSRole struct {
+	// RoleARN is the role.
+	RoleARN string `json:"role_arn"`
+	// ExternalID is what the role's trust policy asks for when the role is another party's.
+	ExternalID string `json:"external_id,omitzero"`
+	// SessionName names the session in CloudTrail. Empty leaves it to the gateway.
+	SessionName string `json:"session_name,omitzero"`
+	// SessionTags are the session's tags.
+	SessionTags map[string]string `json:"session_tags,omitzero"`
+	// TransitiveTags are the keys of those tags that the roles further on in the chain get too.
+	TransitiveTags []string `json:"transitive_tags,omitzero"`
+	// SourceIdentity stays with the session through the whole chain.
+	SourceIdentity string `json:"source_identity,omitzero"`
+	// Duration is how long the session lives: 15 minutes to 12 hours, but at most an hour for a role that a role assumes. Zero
+	// means an hour.
+	Duration time.Duration `json:"duration,omitzero"`
 }
 
 // Model is a model under its two names.
@@ -139,6 +244,26 @@ type Limits struct {
 	FirstByteTimeout time.Duration `json:"first_byte_timeout"`
 }
 
+// Cache says how long what is fetched is kept.
+type Cache struct {
+	// SecretTTL is how long a stored secret is used before its store is asked again. It defaults to 5 minutes.
+	SecretTTL time.Duration `json:"secret_ttl"`
+	// Redis, when set, is where instances share their tokens.
+	Redis *Redis `json:"redis,omitzero"`
+}
+
+// Redis is a server in which instances share tokens, encrypted.
+type Redis struct {
+	// URL is rediss://host:port/db, or redis:// on loopback. It holds no user and no password.
+	URL string `json:"url"`
+	// Username is the user of the server's access control list. Empty means the default one.
+	Username string `json:"username,omitzero"`
+	// CredentialRef says where that user's password is. It may be empty for a server on loopback.
+	CredentialRef Reference `json:"credential_ref,omitzero"`
+	// KeyRef says where the key is that tokens are encrypted under: 32 bytes in base64 or hexadecimal.
+	KeyRef Reference `json:"key_ref"`
+}
+
 // Cloud is a platform that runs the functions.
 type Cloud string
 
@@ -175,6 +300,34 @@ const (
 	AzureAD  AuthType = "azure_ad"
 )
 
+// Grant is a way to ask an OAuth 2.0 server for a token.
+type Grant string
+
+// The grants. GrantClientCredentials is the default.
+const (
+	GrantClientCredentials Grant = "client_credentials"
+	GrantTokenExchange     Grant = "token_exchange"
+)
+
+// ClientAuth is a way in which a client shows an OAuth 2.0 server that it is the one.
+type ClientAuth string
+
+// The ways of client authentication. SecretBasic is the default.
+const (
+	SecretBasic   ClientAuth = "client_secret_basic"
+	SecretPost    ClientAuth = "client_secret_post"
+	PrivateKeyJWT ClientAuth = "private_key_jwt"
+	PlatformJWT   ClientAuth = "platform_jwt"
+	TLSClientAuth ClientAuth = "tls_client_auth"
+)
+
+// The Azure clouds.
+const (
+	AzurePublic       = "public"
+	AzureUSGovernment = "usgovernment"
+	AzureChina        = "china"
+)
+
 // RefreshPolicy says when a credential that expires is replaced.
 type RefreshPolicy string
 
@@ -193,4 +346,25 @@ func (d *Document) Upstream(name string) (*Upstream, bool) {
 		return nil, false
 	}
 	return &d.Upstreams[i], true
+}
+
+// Holds says in a phrase what the secret at an upstream's CredentialRef has to hold.
+func (u *Upstream) Holds() string {
+	switch u.AuthType {
+	case APIKey:
+		return "the key"
+	case AWSSigV4:
+		return "a role's ARN, or JSON with role_arn, or JSON with aws_access_key_id and aws_secret_access_key"
+	case AzureAD:
+		return "JSON with tenant_id, client_id and client_secret or certificate; with azure_tenant_id and azure_client_id in the document the secret or certificate alone"
+	}
+	switch {
+	case u.Provider == Vertex && u.Issuer == "" && u.TokenEndpoint == "":
+		return "Google credentials in JSON: service_account, external_account, authorized_user or impersonated_service_account"
+	case u.ClientAuth == PrivateKeyJWT:
+		return "the client's private key, as PEM or JWK"
+	case u.ClientID == "":
+		return "JSON with client_id and client_secret"
+	}
+	return "the client's secret, or JSON with client_id and client_secret"
 }

@@ -30,7 +30,18 @@ func FromEnvironment(cloud Cloud, getenv func(string) string, readFile func(stri
 			})
 		}
 	}
-	d, err := Load(data)
+	root, problems := parse(data)
+	if root.kind == kindInvalid {
+		return nil, (&loader{problems: problems}).err()
+	}
+	l := &loader{problems: problems}
+	if isUpstream(root) {
+		// Whoever describes no callers leaves them to the platform, and says so as without a document.
+		e := environment{getenv: getenv}
+		e.admission(cloud)
+		l.problems = append(l.problems, e.problems...)
+	}
+	d, err := l.load(root)
 	if err != nil {
 		return nil, err
 	}
@@ -96,6 +107,7 @@ func nativeProvider(cloud Cloud) Provider {
 
 // environment builds the nodes of a document out of variables, so that Default is checked by the same rules as a document.
 type environment struct {
+	cloud     Cloud
 	getenv    func(string) string
 	variables map[string]string // path in the document -> variable that it came from
 	problems  []Problem
@@ -169,11 +181,12 @@ func (d *Document) settle(cloud Cloud, getenv func(string) string) error {
 		u := &d.Upstreams[i]
 		cell, _ := cellOf(u.Provider, u.AuthType)
 		path := fmt.Sprintf("upstreams[%d]", i)
-		if !slices.Contains(cell.Clouds, cloud) {
+		problems = append(problems, d.settleIdentity(u, path, environment{cloud: cloud, getenv: getenv})...)
+		if !slices.Contains(cell.Clouds, cloud) && !u.reaches() {
 			problems = append(problems, Problem{
 				Path: path + ".auth_type", Value: string(u.AuthType),
-				Message: fmt.Sprintf("for provider %s this is %s, which a function on %s cannot use in this version", u.Provider, cell.How, cloud),
-				Remedy:  fmt.Sprintf("serve %q from a function on %s", u.Name, list(cell.Clouds, "or")),
+				Message: fmt.Sprintf("for provider %s this is %s, and a function on %s has no such identity", u.Provider, cell.How, cloud),
+				Remedy:  "give " + cell.Elsewhere + fmt.Sprintf(", or serve %q from a function on %s", u.Name, list(cell.Clouds, "or")),
 			})
 			continue
 		}
@@ -183,6 +196,61 @@ func (d *Document) settle(cloud Cloud, getenv func(string) string) error {
 		return &Problems{List: problems}
 	}
 	return nil
+}
+
+// reaches reports whether the upstream describes how a function without the provider's own cloud proves itself.
+func (u *Upstream) reaches() bool {
+	switch {
+	case u.CredentialRef != "" || len(u.AWSRoles) > 0 || u.GCPWorkloadIdentityProvider != "":
+		return true
+	default:
+		return u.AzureTenantID != "" && u.AzureClientID != ""
+	}
+}
+
+// settleIdentity takes the credentials from the environment that users of other gateways put there, if the document
+// describes none.
+func (d *Document) settleIdentity(u *Upstream, path string, e environment) []Problem {
+	warn := func(name, message, remedy string) {
+		d.Warnings = append(d.Warnings, Problem{Path: path + "." + name, Message: message, Remedy: remedy})
+	}
+	entra := u.AuthType == AzureAD || u.AuthType == Native && u.Provider == AzureOpenAI
+	secret := e.getenv("AZURE_CLIENT_SECRET") != "" && u.AuthType == AzureAD && u.AzureFederatedTokenFile == ""
+	var problems []Problem
+	switch {
+	case u.Provider == Vertex && u.AuthType == Native && u.CredentialRef == "" && e.getenv("GCP_SERVICE_ACCOUNT") != "":
+		if u.GCPWorkloadIdentityProvider != "" {
+			warn("gcp_workload_identity_provider", "the key in the variable GCP_SERVICE_ACCOUNT is not used", "unset it")
+			break
+		}
+		u.CredentialRef = "env://GCP_SERVICE_ACCOUNT"
+		warn("credential_ref", "a service account's key is taken from the variable GCP_SERVICE_ACCOUNT", "unset it to use the identity of the function, or put the key into a secret store and name it here")
+	case entra && u.CredentialRef == "" && u.AzureFederatedTokenFile == "" && (e.cloud != Azure || secret):
+		for _, f := range []struct {
+			target         *string
+			name, variable string
+			valid          func(string) bool
+		}{
+			{&u.AzureTenantID, "azure_tenant_id", "AZURE_TENANT_ID", isTenant},
+			{&u.AzureClientID, "azure_client_id", "AZURE_CLIENT_ID", isGUID},
+		} {
+			switch value := e.getenv(f.variable); {
+			case *f.target != "" || value == "":
+			case !f.valid(value):
+				problems = append(problems, Problem{Path: f.variable, Message: "the value does not have the form of " + path + "." + f.name, Remedy: "correct it, or give " + f.name + " in the document"})
+			default:
+				*f.target = value
+			}
+		}
+		if file := e.getenv("AZURE_FEDERATED_TOKEN_FILE"); file != "" && !secret && isPath(file) && u.AzureTenantID != "" && u.AzureClientID != "" {
+			u.AzureFederatedTokenFile = file
+		}
+		if secret && u.AzureTenantID != "" && u.AzureClientID != "" {
+			u.CredentialRef = "env://AZURE_CLIENT_SECRET"
+			warn("credential_ref", "an app registration's secret is taken from the variable AZURE_CLIENT_SECRET", "unset it to use the identity of the function, or put the secret into a secret store and name it here")
+		}
+	}
+	return problems
 }
 
 func (u *Upstream) settle(path string, getenv func(string) string) []Problem {
@@ -205,6 +273,13 @@ func (u *Upstream) settle(path string, getenv func(string) string) []Problem {
 		fill(&u.BaseURL, "base_url", isEndpoint, "AWS_ENDPOINT_URL_BEDROCK_RUNTIME")
 		if u.AWSRegion == "" && len(problems) == 0 {
 			problems = append(problems, Problem{Path: path + ".aws_region", Message: "the region is missing", Remedy: "give it in the document or set AWS_REGION"})
+		}
+	case CustomOpenAI:
+		if u.AuthType == AWSSigV4 {
+			fill(&u.AWSRegion, "aws_region", isRegion, "AWS_REGION", "AWS_DEFAULT_REGION")
+			if u.AWSRegion == "" && len(problems) == 0 {
+				problems = append(problems, Problem{Path: path + ".aws_region", Message: "the region is missing", Remedy: "give it in the document or set AWS_REGION"})
+			}
 		}
 	case Vertex:
 		fill(&u.ProjectID, "project_id", isProject, "GOOGLE_CLOUD_PROJECT")

@@ -28,6 +28,7 @@ func TestFromEnvironment(t *testing.T) {
 		getenv  func(string) string
 		want    config.Upstream // compared without the fields that every upstream has
 		problem string
+		warning string
 	}{
 		{
 			name: "without a document AWS serves bedrock in the function's region", cloud: config.AWS,
@@ -114,7 +115,78 @@ func TestFromEnvironment(t *testing.T) {
 		{
 			name: "a native identity that this cloud does not have is refused", cloud: config.Azure,
 			getenv:  variables("POSTERN_CONFIG", document+"vertex"),
-			problem: `upstreams[0].auth_type ("native"): for provider vertex this is the function's service account, which a function on azure cannot use in this version; serve "vertex" from a function on gcp`,
+			problem: `upstreams[0].auth_type ("native"): for provider vertex this is the function's service account, and a function on azure has no such identity; give gcp_workload_identity_provider, or credential_ref, or serve "vertex" from a function on gcp`,
+		},
+		{
+			name: "a role lets a function of another cloud in", cloud: config.GCP,
+			getenv: variables("POSTERN_CONFIG", document+"bedrock\n  aws_region: eu-west-1\n  aws_roles: [arn:aws:iam::123456789012:role/gateway]"),
+			want:   config.Upstream{Provider: config.Bedrock, AWSRegion: "eu-west-1", AWSRoles: []config.AWSRole{{RoleARN: "arn:aws:iam::123456789012:role/gateway"}}},
+		},
+		{
+			name: "the credential chain of another cloud is refused", cloud: config.GCP,
+			getenv:  variables("POSTERN_CONFIG", document+"bedrock\n  auth_type: aws_sigv4\n  aws_region: eu-west-1"),
+			problem: `give aws_roles, or credential_ref, or serve "bedrock" from a function on aws`,
+		},
+		{
+			name: "a pool lets a function of another cloud in", cloud: config.AWS,
+			getenv: variables("POSTERN_CONFIG", document+"vertex\n  gcp_workload_identity_provider: "+pool),
+			want:   config.Upstream{Provider: config.Vertex, LocationID: "global", GCPWorkloadIdentityProvider: pool},
+		},
+		{
+			name: "an app registration lets a function of another cloud in, by its usual variables", cloud: config.AWS,
+			getenv: variables("POSTERN_CONFIG", document+"azure-openai\n  azure_instance: res", "AZURE_TENANT_ID", "contoso.com", "AZURE_CLIENT_ID", "aabdecea-fc38-40ca-9edd-263878b290fe"),
+			want:   config.Upstream{Provider: config.AzureOpenAI, AzureInstance: "res", AzureTenantID: "contoso.com", AzureClientID: "aabdecea-fc38-40ca-9edd-263878b290fe"},
+		},
+		{
+			name: "half an app registration does not", cloud: config.AWS,
+			getenv:  variables("POSTERN_CONFIG", document+"azure-openai\n  azure_instance: res", "AZURE_TENANT_ID", "contoso.com"),
+			problem: "give azure_tenant_id and azure_client_id",
+		},
+		{
+			name: "a variable that cannot be a client id is refused by its name", cloud: config.AWS,
+			getenv:  variables("POSTERN_CONFIG", document+"azure-openai\n  azure_instance: res", "AZURE_TENANT_ID", "contoso.com", "AZURE_CLIENT_ID", "me"),
+			problem: "AZURE_CLIENT_ID: the value does not have the form of upstreams[0].azure_client_id",
+		},
+		{
+			name: "the managed identity of a function on Azure is not replaced by its variables", cloud: config.Azure,
+			getenv: variables("POSTERN_CONFIG", document+"azure-openai\n  azure_instance: res", "AZURE_TENANT_ID", "contoso.com", "AZURE_CLIENT_ID", "aabdecea-fc38-40ca-9edd-263878b290fe"),
+			want:   config.Upstream{Provider: config.AzureOpenAI, AzureInstance: "res"},
+		},
+		{
+			name: "the secret of an app registration may be in its usual variable", cloud: config.Azure,
+			getenv: variables("POSTERN_CONFIG", document+"azure-openai\n  auth_type: azure_ad\n  azure_instance: res\n  azure_tenant_id: contoso.com\n  azure_client_id: aabdecea-fc38-40ca-9edd-263878b290fe", "AZURE_CLIENT_SECRET", "x"),
+			want: config.Upstream{
+				Provider: config.AzureOpenAI, AzureInstance: "res", AzureTenantID: "contoso.com", AzureClientID: "aabdecea-fc38-40ca-9edd-263878b290fe",
+				CredentialRef: "env://AZURE_CLIENT_SECRET",
+			},
+			warning: "an app registration's secret is taken from the variable AZURE_CLIENT_SECRET",
+		},
+		{
+			name: "a service account's key may be in its usual variable", cloud: config.GCP,
+			getenv:  variables("POSTERN_CONFIG", document+"vertex", "GCP_SERVICE_ACCOUNT", "{}"),
+			want:    config.Upstream{Provider: config.Vertex, LocationID: "global", CredentialRef: "env://GCP_SERVICE_ACCOUNT"},
+			warning: "a service account's key is taken from the variable GCP_SERVICE_ACCOUNT",
+		},
+		{
+			name: "a pool is stronger than that variable", cloud: config.AWS,
+			getenv:  variables("POSTERN_CONFIG", document+"vertex\n  gcp_workload_identity_provider: "+pool, "GCP_SERVICE_ACCOUNT", "{}"),
+			want:    config.Upstream{Provider: config.Vertex, LocationID: "global", GCPWorkloadIdentityProvider: pool},
+			warning: "the key in the variable GCP_SERVICE_ACCOUNT is not used",
+		},
+		{
+			name: "one upstream alone is for the callers of the platform", cloud: config.AWS,
+			getenv: variables("POSTERN_CONFIG", "provider: bedrock\naws_region: eu-west-1"),
+			want:   config.Upstream{Provider: config.Bedrock, AWSRegion: "eu-west-1"},
+		},
+		{
+			name: "one upstream alone needs to know that IAM is on, where a function cannot see it", cloud: config.GCP,
+			getenv:  variables("POSTERN_CONFIG", "provider: vertex"),
+			problem: "POSTERN_PLATFORM_IAM: nobody could call this gateway",
+		},
+		{
+			name: "a server behind AWS IAM takes its region from the platform", cloud: config.AWS,
+			getenv: variables("POSTERN_CONFIG", document+"custom-openai\n  auth_type: aws_sigv4\n  base_url: https://a.example.com", "AWS_REGION", "us-east-1"),
+			want:   config.Upstream{Provider: config.CustomOpenAI, BaseURL: "https://a.example.com", AWSRegion: "us-east-1"},
 		},
 		{
 			name: "an override that is not https is refused under its variable", cloud: config.AWS,
@@ -146,10 +218,17 @@ func TestFromEnvironment(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			test.want.Name, test.want.AuthType = string(test.want.Provider), config.Native
+			test.want.Name, test.want.AuthType = string(test.want.Provider), d.Upstreams[0].AuthType
 			test.want.RefreshPolicy, test.want.Timeout = config.PreExpiry, d.Limits.RequestTimeout
 			if diff := cmp.Diff([]config.Upstream{test.want}, d.Upstreams); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
+			}
+			var warnings []string
+			for _, w := range d.Warnings {
+				warnings = append(warnings, w.String())
+			}
+			if got := strings.Join(warnings, "\n"); !strings.Contains(got, test.warning) || test.warning == "" && got != "" {
+				t.Errorf("got the warnings %q, want %q", got, test.warning)
 			}
 			if !d.PlatformCallers || len(d.Callers) > 0 || len(d.Policy) > 0 {
 				t.Errorf("somebody else than the platform's callers is let in: %+v", d)

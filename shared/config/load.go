@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -32,19 +33,16 @@ func Load(data []byte) (*Document, error) {
 }
 
 func (l *loader) load(root node) (*Document, error) {
+	if isUpstream(root) {
+		return l.single(root)
+	}
 	o, ok := place{loader: l, node: root}.object()
 	if !ok {
 		return nil, l.err()
 	}
-	if provider, ok := o.field("provider"); ok {
-		provider.path = ""
-		provider.hidden = true
-		provider.wrong("this is one upstream entry, not a whole document", "put it into the list upstreams, next to callers and policy")
-		return nil, l.err()
-	}
-	*o.asked = nil // provider is no field of a document
 	d := &Document{}
 	d.Limits = l.limits(o)
+	d.Cache = l.cache(o)
 	d.Logging = l.logging(o)
 	d.Callers, d.PlatformCallers = l.admission(o)
 	d.Upstreams = l.upstreams(o, d.Limits)
@@ -56,12 +54,45 @@ func (l *loader) load(root node) (*Document, error) {
 	if err := l.err(); err != nil {
 		return nil, err
 	}
+	d.Warnings = l.warnings
+	return d, nil
+}
+
+// isUpstream reports whether a document is one upstream by itself.
+func isUpstream(root node) bool {
+	return slices.ContainsFunc(root.fields, func(f field) bool { return f.key == "provider" })
+}
+
+// single loads a document that is one upstream by itself. Its callers are those that the platform's own IAM admits.
+func (l *loader) single(root node) (*Document, error) {
+	for _, f := range root.fields {
+		if slices.Contains([]string{"upstreams", "callers", "platform_callers", "policy", "limits", "logging", "cache"}, f.key) {
+			p := place{loader: l, path: f.key, node: node{line: f.line}}
+			p.wrong("the document is both one upstream entry, because it has a provider, and a whole document", "put the entry into the list upstreams")
+			return nil, l.err()
+		}
+	}
+	d, err := l.load(node{kind: kindMapping, line: root.line, fields: []field{
+		{key: "platform_callers", line: root.line, value: node{kind: kindFlag, text: "true"}},
+		{key: "upstreams", line: root.line, value: node{kind: kindList, items: []node{root}}},
+	}})
+	const path = "upstreams[0]"
+	local := func(list []Problem) {
+		for i, p := range list {
+			list[i].Path = strings.TrimPrefix(strings.TrimPrefix(p.Path, path), ".")
+		}
+	}
+	if problems, ok := errors.AsType[*Problems](err); ok {
+		local(problems.List)
+		return nil, err
+	}
+	local(d.Warnings)
 	return d, nil
 }
 
 // later refuses the sections that this version would otherwise have to ignore.
 func (l *loader) later(o object) {
-	for _, name := range []string{"rotation", "pipelines", "cache"} {
+	for _, name := range []string{"rotation", "pipelines"} {
 		if section, ok := o.field(name); ok {
 			section.hidden = true
 			section.wrong("this section is not available in this version", "remove it")

@@ -2,7 +2,6 @@ package config
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 )
 
@@ -13,46 +12,56 @@ type Cell struct {
 	AuthType AuthType
 	// How says in a phrase how the gateway proves itself.
 	How string
-	// Clouds are the ones whose functions can do it in this version. When there is none, loading refuses the combination as
-	// not available yet, rather than accepting what would not work.
+	// Clouds are the ones whose functions can do it without more than the cell's own fields.
 	Clouds []Cloud
+	// Elsewhere names what a document has to say besides, for functions on other clouds to prove themselves without a platform
+	// identity of this kind. It is empty when Clouds are all.
+	Elsewhere string
 }
 
 // Matrix returns the whole of what the product supports, provider by provider. Validation, error texts, the README's table
 // and the tests all come from it.
 func Matrix() []Cell {
 	everywhere := []Cloud{AWS, GCP, Azure}
+	on := func(cloud Cloud) []Cloud { return []Cloud{cloud} }
 	return []Cell{
-		{OpenAI, Native, "the platform's own token, exchanged for an OpenAI access token", nil},
-		{OpenAI, APIKey, "a stored key", everywhere},
-		{OpenAI, OAuth2, "a token from an OAuth 2.0 token endpoint", nil},
-		{OpenAI, OIDC, "a token from an OpenID Connect issuer", nil},
+		{OpenAI, Native, "the platform's own token, exchanged for an OpenAI access token", everywhere, ""},
+		{OpenAI, APIKey, "a stored key", everywhere, ""},
+		{OpenAI, OAuth2, "a token from an OAuth 2.0 token endpoint", everywhere, ""},
+		{OpenAI, OIDC, "a token from an OpenID Connect issuer", everywhere, ""},
 
-		{AzureOpenAI, Native, "the function's managed identity", []Cloud{Azure}},
-		{AzureOpenAI, APIKey, "a stored key", everywhere},
-		{AzureOpenAI, OAuth2, "a token from an OAuth 2.0 token endpoint", nil},
-		{AzureOpenAI, OIDC, "a token from an OpenID Connect issuer", nil},
-		{AzureOpenAI, AzureAD, "an Entra token for the function's managed identity", []Cloud{Azure}},
+		{AzureOpenAI, Native, "the function's managed identity", on(Azure), elsewhereAzure},
+		{AzureOpenAI, APIKey, "a stored key", everywhere, ""},
+		{AzureOpenAI, OAuth2, "a token from an OAuth 2.0 token endpoint", everywhere, ""},
+		{AzureOpenAI, OIDC, "a token from an OpenID Connect issuer", everywhere, ""},
+		{AzureOpenAI, AzureAD, "an Entra token", on(Azure), elsewhereAzure + ", or credential_ref"},
 
-		{Anthropic, Native, "the platform's own token, exchanged for an Anthropic access token", nil},
-		{Anthropic, APIKey, "a stored key", nil},
-		{Anthropic, OAuth2, "a token from an OAuth 2.0 token endpoint", nil},
-		{Anthropic, OIDC, "a token from an OpenID Connect issuer", nil},
+		{Anthropic, Native, "the platform's own token, exchanged for an Anthropic access token", everywhere, ""},
+		{Anthropic, APIKey, "a stored key", everywhere, ""},
+		{Anthropic, OAuth2, "a token from an OAuth 2.0 token endpoint", everywhere, ""},
+		{Anthropic, OIDC, "a token from an OpenID Connect issuer", everywhere, ""},
 
-		{Bedrock, Native, "the function's role, by SigV4", []Cloud{AWS}},
-		{Bedrock, AWSSigV4, "the AWS credential chain, by SigV4", []Cloud{AWS}},
+		{Bedrock, Native, "the function's role, by SigV4", on(AWS), elsewhereAWS},
+		{Bedrock, AWSSigV4, "the AWS credential chain, by SigV4", on(AWS), elsewhereAWS + ", or credential_ref"},
 
-		{Vertex, Native, "the function's service account", []Cloud{GCP}},
-		{Vertex, OAuth2, "a Google access token by workload identity federation", nil},
-		{Vertex, OIDC, "a Google access token for an OpenID Connect identity", nil},
+		{Vertex, Native, "the function's service account", on(GCP), elsewhereGoogle},
+		{Vertex, OAuth2, "a Google access token by workload identity federation", on(GCP), elsewhereGoogle},
+		{Vertex, OIDC, "a Google access token for an OpenID Connect identity", on(GCP), elsewhereGoogle},
 
-		{CustomOpenAI, APIKey, "a stored key", everywhere},
-		{CustomOpenAI, OAuth2, "a token from an OAuth 2.0 token endpoint", nil},
-		{CustomOpenAI, OIDC, "a token from an OpenID Connect issuer", nil},
-		{CustomOpenAI, AWSSigV4, "the AWS credential chain, by SigV4", nil},
-		{CustomOpenAI, AzureAD, "an Entra token", nil},
+		{CustomOpenAI, APIKey, "a stored key", everywhere, ""},
+		{CustomOpenAI, OAuth2, "a token from an OAuth 2.0 token endpoint", everywhere, ""},
+		{CustomOpenAI, OIDC, "a token from an OpenID Connect issuer", everywhere, ""},
+		{CustomOpenAI, AWSSigV4, "the AWS credential chain, by SigV4", on(AWS), elsewhereAWS + ", or credential_ref"},
+		{CustomOpenAI, AzureAD, "an Entra token", on(Azure), elsewhereAzure + ", or credential_ref"},
 	}
 }
+
+// What lets a function without a cloud's own identity in by its own platform's identity.
+const (
+	elsewhereAWS    = "aws_roles"
+	elsewhereAzure  = "azure_tenant_id and azure_client_id"
+	elsewhereGoogle = "gcp_workload_identity_provider, or credential_ref"
+)
 
 // Providers returns every provider of the matrix, in its order.
 func Providers() []Provider {
@@ -74,11 +83,11 @@ func cellOf(p Provider, a AuthType) (Cell, bool) {
 	return Cell{}, false
 }
 
-// authTypesOf lists a provider's auth types; when available is set, only those that this version can do.
-func authTypesOf(p Provider, available bool) []AuthType {
+// authTypesOf lists a provider's auth types.
+func authTypesOf(p Provider) []AuthType {
 	var types []AuthType
 	for _, cell := range Matrix() {
-		if cell.Provider == p && (!available || len(cell.Clouds) > 0) {
+		if cell.Provider == p {
 			types = append(types, cell.AuthType)
 		}
 	}
@@ -108,12 +117,10 @@ func cellText(p Provider, a AuthType) string {
 	switch {
 	case !ok:
 		return "-"
-	case len(cell.Clouds) == 0:
-		return "planned"
-	case slices.Equal(cell.Clouds, []Cloud{AWS, GCP, Azure}):
+	case cell.Elsewhere == "":
 		return "yes"
 	default:
-		return "on " + list(cell.Clouds, "and")
+		return "yes (outside " + list(cell.Clouds, "and") + ": " + cell.Elsewhere + ")"
 	}
 }
 

@@ -3,6 +3,8 @@ package config
 import (
 	"net/netip"
 	"net/url"
+	"path"
+	"slices"
 	"strings"
 )
 
@@ -67,8 +69,8 @@ func isAzureAPIVersion(s string) bool {
 		onlyOf(date[:4], digits) && onlyOf(date[5:7], digits) && onlyOf(date[8:], digits)
 }
 
-// isClientID reports whether s has the form of an Entra client id: a GUID.
-func isClientID(s string) bool {
+// isGUID reports whether s has the form of an id of Entra's, for one.
+func isGUID(s string) bool {
 	if len(s) != 36 {
 		return false
 	}
@@ -79,6 +81,56 @@ func isClientID(s string) bool {
 		}
 	}
 	return true
+}
+
+// isTenant reports whether s can be an Entra tenant: a GUID, or a domain. It becomes part of a path. The words by which any
+// tenant is meant have no dot.
+func isTenant(s string) bool {
+	return isGUID(s) || made(s, 4, 253, letters+digits+".-") && strings.Contains(s, ".") && !strings.Contains(s, "..") && s[0] != '.' && s[0] != '-'
+}
+
+// isHeader reports whether s can be the header that carries a key. Some headers are the transport's own.
+func isHeader(s string) bool {
+	reserved := []string{"host", "content-length", "content-type", "transfer-encoding", "connection", "accept", "te", "upgrade", "trailer"}
+	return made(s, 1, 64, letters+digits+"-_") && !slices.Contains(reserved, strings.ToLower(s))
+}
+
+// isAudience reports whether s can be the audience of a token.
+func isAudience(s string) bool { return len(s) <= 512 && isPublicModel(s) }
+
+// isParameter reports whether s can be a client's id or the like.
+func isParameter(s string) bool { return len(s) <= 256 && isPublicModel(s) }
+
+// isPath reports whether s is an absolute path in its shortest form.
+func isPath(s string) bool {
+	return len(s) <= 1024 && path.IsAbs(s) && path.Clean(s) == s && s != "/" && isPublicModel(s)
+}
+
+// isRoleARN reports whether s is the ARN of an IAM role.
+func isRoleARN(s string) bool {
+	parts := strings.SplitN(s, ":", 6)
+	if len(parts) != 6 || parts[0] != "arn" || parts[2] != "iam" || parts[3] != "" || !made(parts[4], 12, 12, digits) {
+		return false
+	}
+	name, ok := strings.CutPrefix(parts[5], "role/")
+	return ok && made(name, 1, 576, letters+digits+"/_+=,.@-") && made(parts[1], 3, 16, small+"-") && strings.HasPrefix(parts[1], "aws")
+}
+
+// isServiceAccount reports whether s is the e-mail address of a Google service account. It becomes part of a path.
+func isServiceAccount(s string) bool {
+	name, domain, ok := strings.Cut(s, "@")
+	return ok && made(name, 1, 64, letters+digits+".-_") && made(domain, 3, 253, letters+digits+".-") && strings.Contains(domain, ".")
+}
+
+// isWorkloadIdentityProvider reports whether s is the full name of a provider of a workload identity pool.
+func isWorkloadIdentityProvider(s string) bool {
+	parts := strings.Split(s, "/")
+	if len(parts) != 11 || parts[0]+parts[1] != "" || parts[2] != "iam.googleapis.com" || !made(parts[4], 1, 20, digits) {
+		return false
+	}
+	words := []string{parts[3], parts[5], parts[6], parts[7], parts[9]}
+	id := func(s string) bool { return made(s, 2, 64, small+digits+"-") }
+	return slices.Equal(words, []string{"projects", "locations", "global", "workloadIdentityPools", "providers"}) && id(parts[8]) && id(parts[10])
 }
 
 // ValidModel reports whether id can name a model at an upstream of that provider. Everything that becomes part of a host or

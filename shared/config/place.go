@@ -12,6 +12,8 @@ import (
 // loader collects problems while the document is read, so that one wrong value does not hide the next.
 type loader struct {
 	problems []Problem
+	warnings []Problem
+	shared   bool // instances share their tokens
 }
 
 // err returns the problems in the document's order, or nil.

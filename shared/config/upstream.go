@@ -7,28 +7,6 @@ import (
 	"strings"
 )
 
-// option is a field of an upstream that has an effect only for one provider.
-type option struct {
-	name     string
-	provider Provider
-	valid    func(string) bool
-	wants    string
-	target   func(*Upstream) *string
-}
-
-// options are the providers' own fields. The names are those that users of other gateways know.
-func options() []option {
-	return []option{
-		{"aws_region", Bedrock, isRegion, "a region such as eu-central-1", func(u *Upstream) *string { return &u.AWSRegion }},
-		{"project_id", Vertex, isProject, "a project id such as my-project-123", func(u *Upstream) *string { return &u.ProjectID }},
-		{"location_id", Vertex, isLocation, "a location such as global or europe-west4", func(u *Upstream) *string { return &u.LocationID }},
-		{"azure_instance", AzureOpenAI, isAzureInstance, "the resource's name, the first part of NAME.openai.azure.com", func(u *Upstream) *string { return &u.AzureInstance }},
-		{"azure_deployment_id", AzureOpenAI, func(s string) bool { return ValidModel(AzureOpenAI, s) }, "the name of a deployment", func(u *Upstream) *string { return &u.AzureDeploymentID }},
-		{"azure_api_version", AzureOpenAI, isAzureAPIVersion, "a version such as 2024-10-21, or leave it out to use /openai/v1/", func(u *Upstream) *string { return &u.AzureAPIVersion }},
-		{"azure_client_id", AzureOpenAI, isClientID, "the client id (a GUID) of a user-assigned managed identity", func(u *Upstream) *string { return &u.AzureClientID }},
-	}
-}
-
 func (l *loader) upstreams(o object, limits Limits) []Upstream {
 	section, ok := o.field("upstreams")
 	if !ok {
@@ -71,7 +49,7 @@ func (l *loader) upstream(o object, limits Limits) Upstream {
 	l.credential(o, &u)
 	l.endpoint(o, &u)
 	l.models(o, &u)
-	l.promises(o)
+	l.promises(o, &u)
 	o.finish(upstreamHint)
 	return u
 }
@@ -99,34 +77,20 @@ func texts[T ~string](names []T) []string {
 	return all
 }
 
-// promises are the fields whose default can be kept today and whose other value would have to be ignored.
-func (l *loader) promises(o object) {
-	for _, name := range []string{"mfa_required", "audit_on_rotate"} {
-		if p, ok := o.field(name); ok {
-			if on, ok := p.flag(); ok && on {
-				p.wrong("this is not available in this version", "remove it or set it to false")
-			}
+// promises are the fields about what happens around a credential.
+func (l *loader) promises(o object, u *Upstream) {
+	if p, ok := o.field("mfa_required"); ok {
+		if on, ok := p.flag(); ok && on {
+			p.wrong("this is not available in this version", "remove it or set it to false")
 		}
+	}
+	if p, ok := o.field("audit_on_rotate"); ok {
+		u.AuditOnRotate, _ = p.flag()
 	}
 }
 
 // endpoint reads where the service is.
 func (l *loader) endpoint(o object, u *Upstream) {
-	for _, option := range options() {
-		p, ok := o.field(option.name)
-		switch {
-		case !ok:
-		case u.Provider != option.provider:
-			l.elsewhere(p, u.Provider, option.provider)
-		default:
-			if s, ok := p.string(); ok {
-				if !option.valid(s) {
-					p.wrong("the value does not have the right form", "give "+option.wants)
-				}
-				*option.target(u) = s
-			}
-		}
-	}
 	l.address(o, u)
 	switch u.Provider {
 	case Vertex:
@@ -145,20 +109,12 @@ func (l *loader) endpoint(o object, u *Upstream) {
 	}
 }
 
-// elsewhere reports a field that would have no effect for this provider.
-func (l *loader) elsewhere(p place, has, belongs Provider) {
-	if has == "" {
-		return // the provider itself is wrong and has been reported
-	}
-	p.wrong(fmt.Sprintf("the field has no effect for provider %s", has), fmt.Sprintf("it belongs to %s; remove it", belongs))
-}
-
 // address reads the address that replaces the service's own, under either of its names.
 func (l *loader) address(o object, u *Upstream) {
 	base, hasBase := o.field("base_url")
 	api, hasAPI := o.field("api_endpoint")
-	if hasAPI && u.Provider != Vertex {
-		l.elsewhere(api, u.Provider, Vertex)
+	if hasAPI && u.Provider != Vertex && u.Provider != "" {
+		l.elsewhere(api, u.Provider, option{where: []span{of(Vertex)}})
 		hasAPI = false
 	}
 	if hasAPI && hasBase {
@@ -295,10 +251,18 @@ func upstreamHint(name string) (string, bool) {
 		return "a document never holds a secret; use credential_ref", true
 	case "azure_use_managed_identity", "gcp_use_service_account", "use_gcp_service_account":
 		return "use auth_type: native", true
-	case "aws_access_key_id", "aws_secret_access_key", "aws_session_token", "aws_assume_role_arn", "aws_role_session_name",
-		"aws_sts_endpoint_url", "azure_client_secret", "azure_tenant_id", "gcp_service_account_json", "header_name",
-		"param_name", "param_location":
-		return "not available in this version; remove it", true
+	case "aws_access_key_id", "aws_secret_access_key", "aws_session_token":
+		return "a document never holds a secret; use auth_type: aws_sigv4 and credential_ref, where JSON holds these names", true
+	case "azure_client_secret":
+		return "a document never holds a secret; use auth_type: azure_ad and credential_ref", true
+	case "gcp_service_account_json":
+		return "a document never holds a secret; use credential_ref", true
+	case "aws_assume_role_arn", "aws_role_session_name", "role_arn", "external_id":
+		return "describe the role in aws_roles, as {role_arn, external_id, session_name}", true
+	case "aws_sts_endpoint_url":
+		return "use aws_sts_endpoint", true
+	case "param_name", "param_location":
+		return "use query_name, and credential_ref for the value", true
 	case "upstream_url", "url", "endpoint", "api_base":
 		return "use base_url", true
 	case "region":
@@ -309,8 +273,8 @@ func upstreamHint(name string) (string, bool) {
 		return "use location_id", true
 	case "model":
 		return "use models", true
-	case "audience", "audiences":
-		return "an upstream has no audience here; those of callers stand under callers", true
+	case "audiences":
+		return "use audience for the token that is asked for; the audiences of callers stand under callers", true
 	}
 	return "", false
 }
