@@ -74,6 +74,9 @@ func (req *request) checkThoughts(Model) *failure {
 			}
 			continue
 		}
+		if len(m.Content) == 0 {
+			continue // the answer that the model is to begin
+		}
 		if first := m.Content[0].Type; first != "thinking" && first != "redacted_thinking" {
 			return invalid("messages.%d.content.0.type: Expected `thinking` or `redacted_thinking`, but found `%s`. When `thinking` is enabled, a final `assistant` message must start with a thinking block (preceeding the lastmost set of `tool_use` and `tool_result` blocks). We recommend you include thinking blocks from previous turns. To avoid this requirement, disable `thinking`.", i, first)
 		}
