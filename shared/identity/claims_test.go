@@ -56,3 +56,24 @@ func FuzzUnverifiedClaims(f *testing.F) {
 		}
 	})
 }
+
+func TestATokenIsDescribedByWhatATrustPolicyNeeds(t *testing.T) {
+	t.Parallel()
+	for claims, want := range map[string]string{
+		`{"iss":"https://i","sub":"s","aud":"a","email":"canary"}`:       `issuer "https://i", subject "s", audience "a"`,
+		`{"iss":"https://i","sub":"s","aud":["a"]}`:                      `issuer "https://i", subject "s", audience "a"`,
+		`{"iss":"https://i","sub":"s","aud":["a","b"]}`:                  `issuer "https://i", subject "s", audience "a,b"`,
+		`{"iss":"https://i","sub":"s"}`:                                  "",
+		`{"iss":"https://i","sub":"s\ncanary","aud":"a"}`:                "",
+		`{"iss":"https://i","sub":1,"aud":"a"}`:                          "",
+		`{"iss":"` + strings.Repeat("i", 600) + `","sub":"s","aud":"a"}`: "",
+	} {
+		token := "e30." + base64.RawURLEncoding.EncodeToString([]byte(claims)) + ".c2ln"
+		if got := identity.DescribeJWT(secrets.NewValue(token)); got != want {
+			t.Errorf("%s: got %s, want %s", claims, got, want)
+		}
+	}
+	if got := identity.DescribeJWT(secrets.NewValue("canary")); got != "" {
+		t.Errorf("got %q", got)
+	}
+}

@@ -67,6 +67,13 @@ func (s *Server) Session(accessKeyID string) (Session, bool) {
 	return session, ok
 }
 
+// Sessions lists the credentials that were issued here and not revoked, in no order.
+func (s *Server) Sessions() []Session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Collect(maps.Values(s.sessions))
+}
+
 // Revoke makes credentials that were issued here unknown from now on.
 func (s *Server) Revoke(accessKeyID string) {
 	s.mu.Lock()

@@ -3,9 +3,7 @@ package sigv4
 import (
 	"cmp"
 	"context"
-	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -16,11 +14,11 @@ import (
 
 // IdentityOptions describes an AWS identity. The zero value is the platform's own.
 type IdentityOptions struct {
-	// Credentials fetches credentials. It is asked anew for each set and must keep nothing. Nil means the platform's own identity: the
-	// environment, or else the SDK's chain.
+	// Credentials fetches credentials: a [Static], a [WebIdentity], or any other. It is asked anew for each set and must keep nothing. Nil
+	// means the platform's own identity: the environment, or else the SDK's chain.
 	Credentials aws.CredentialsProvider
 	// HTTP sends the requests for credentials and for the identity's name. It should have a timeout, because the SDK goes on with a
-	// request for credentials that nobody waits for any more. Nil means a client of its own, with 2.5 s.
+	// request for credentials that nobody waits for any more. Nil means an identity.IssuerClient.
 	HTTP *http.Client
 	// Getenv reads the environment. Nil means the process's own. The SDK's chain always reads the process's own.
 	Getenv func(name string) string
@@ -32,20 +30,36 @@ type IdentityOptions struct {
 
 // Identity is one AWS identity: credentials that are kept fresh, and the name that they stand for. It is safe for concurrent use.
 type Identity struct {
-	keeper *identity.Keeper[keys]
-	getenv func(string) string
-	http   *http.Client
-	names  names
+	keeper   *identity.Keeper[keys]
+	provider aws.CredentialsProvider
+	getenv   func(string) string
+	http     *http.Client
+	names    names
 }
 
 // keys is one set of credentials and how it was found.
 type keys struct {
 	aws.Credentials
 	source string
+	// arn is whom they stand for, when whoever issued them said so.
+	arn string
+}
+
+// source is a provider of this package, which knows more than the SDK's interface can say.
+type source interface {
+	retrieve(ctx context.Context) (keys, error)
+}
+
+// rejecter is a provider that wants to know which of its credentials were not accepted.
+type rejecter interface {
+	rejected(keys keys)
 }
 
 // principal is what is known of the identity without asking AWS. A key id is no secret: it is a part of each signed request.
 func (k keys) principal() identity.Principal {
+	if k.arn != "" {
+		return identity.Principal{Name: k.arn, Source: k.source}
+	}
 	return identity.Principal{Name: "access key " + k.AccessKeyID, Source: k.source}
 }
 
@@ -56,12 +70,13 @@ func NewIdentity(options IdentityOptions) *Identity {
 		who.getenv = os.Getenv
 	}
 	if who.http == nil {
-		who.http = newClient()
+		who.http = identity.IssuerClient()
 	}
 	provider := options.Credentials
 	if provider == nil {
 		provider = &ambient{getenv: who.getenv, http: who.http, region: who.defaultRegion()}
 	}
+	who.provider = provider
 	kept := identity.KeeperOptions[keys]{
 		Refresh: options.Refresh,
 		Fetch:   func(ctx context.Context) (keys, error) { return retrieve(ctx, provider) },
@@ -84,13 +99,48 @@ func NewIdentity(options IdentityOptions) *Identity {
 
 func (i *Identity) keys(ctx context.Context) (keys, error) { return i.keeper.Get(ctx) }
 
+// reject drops the credentials if they are these.
+func (i *Identity) reject(keyID, token string) {
+	var rejected *keys
+	i.keeper.Reject(func(held keys) bool {
+		if held.AccessKeyID != keyID || held.SessionToken != token {
+			return false
+		}
+		rejected = &held
+		return true
+	})
+	if interested, ok := i.provider.(rejecter); ok && rejected != nil {
+		interested.rejected(*rejected)
+	}
+}
+
+// Who returns whom the identity stands for and when its credentials end, which is the zero time when that is not known. It fetches what is
+// not there yet, and waits for the name, which Authorize never does: it is for those who ask what is configured. Errors are as those of
+// Authorize.
+func (i *Identity) Who(ctx context.Context, region string) (identity.Principal, time.Time, error) {
+	held, err := i.keys(ctx)
+	if err != nil {
+		return identity.Principal{}, time.Time{}, err
+	}
+	principal := held.principal()
+	if where := cmp.Or(region, i.defaultRegion()); held.arn == "" && checkRegion(where) == nil {
+		bounded, cancel := context.WithTimeout(ctx, nameTimeout)
+		defer cancel()
+		principal.Name = cmp.Or(i.callerIdentity(bounded, held, where), principal.Name)
+	}
+	if !held.CanExpire {
+		return principal, time.Time{}, nil
+	}
+	return principal, held.Expires, nil
+}
+
 func (i *Identity) defaultRegion() string {
 	return cmp.Or(i.getenv("AWS_REGION"), i.getenv("AWS_DEFAULT_REGION"))
 }
 
 // retrieve asks the provider and refuses what cannot sign.
 func retrieve(ctx context.Context, provider aws.CredentialsProvider) (keys, error) {
-	found, err := provider.Retrieve(ctx)
+	found, err := find(ctx, provider)
 	if err != nil {
 		return keys{}, explain(err)
 	}
@@ -101,33 +151,13 @@ func retrieve(ctx context.Context, provider aws.CredentialsProvider) (keys, erro
 	if strings.ContainsFunc(found.AccessKeyID+found.SessionToken, func(c rune) bool { return c <= ' ' || c > '~' }) {
 		return keys{}, &identity.Error{Public: "the AWS credentials hold characters that do not fit into a header; remove line breaks and quotes"}
 	}
-	return keys{Credentials: found, source: sourceName(found.Source)}, nil
+	return found, nil
 }
 
-// newClient returns a client for credentials endpoints and STS: no redirects, since those would take a signature elsewhere, and short
-// deadlines, since a request waits for it.
-func newClient() *http.Client {
-	transport := &http.Transport{
-		Proxy:                 proxy,
-		DialContext:           (&net.Dialer{Timeout: time.Second}).DialContext,
-		TLSHandshakeTimeout:   2 * time.Second,
-		ResponseHeaderTimeout: 2 * time.Second,
-		// Credentials are fetched about once an hour; by then a kept connection would be dead.
-		DisableKeepAlives:      true,
-		MaxResponseHeaderBytes: 64 << 10,
+func find(ctx context.Context, provider aws.CredentialsProvider) (keys, error) {
+	if own, ok := provider.(source); ok {
+		return own.retrieve(ctx)
 	}
-	return &http.Client{
-		Transport:     transport,
-		Timeout:       2500 * time.Millisecond,
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}
-}
-
-// proxy keeps requests for credentials on the machine: a proxy from the environment is for the world outside.
-func proxy(request *http.Request) (*url.URL, error) {
-	host := net.ParseIP(request.URL.Hostname())
-	if host != nil && (host.IsLoopback() || host.IsLinkLocalUnicast() || host.IsPrivate()) {
-		return nil, nil
-	}
-	return http.ProxyFromEnvironment(request)
+	found, err := provider.Retrieve(ctx)
+	return keys{Credentials: found, source: sourceName(found.Source)}, err
 }

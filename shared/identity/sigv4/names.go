@@ -5,7 +5,6 @@ import (
 	"encoding/xml"
 	"io"
 	"net/http"
-	"net/netip"
 	"net/url"
 	"strings"
 	"sync"
@@ -36,7 +35,14 @@ type names struct {
 // note writes down who signed. When the role's name is not known yet, it is asked for while the request is under way; an answer that comes
 // before the request's log line is written makes it into that line. The request never waits for it and never fails because of it.
 func (i *Identity) note(ctx context.Context, held keys, region string) {
+	if !identity.Reporting(ctx) {
+		return
+	}
 	principal := held.principal()
+	if held.arn != "" {
+		identity.Note(ctx, principal)
+		return
+	}
 	i.names.mu.Lock()
 	known := i.names.keyID == held.AccessKeyID
 	ask := !known && !i.names.asking && i.names.failed < nameTries
@@ -77,7 +83,7 @@ func (i *Identity) learn(ctx context.Context, held keys, region string) {
 // (https://docs.aws.amazon.com/STS/latest/APIReference/API_GetCallerIdentity.html), and no client of the SDK.
 func (i *Identity) callerIdentity(ctx context.Context, held keys, region string) string {
 	const form = "Action=GetCallerIdentity&Version=2011-06-15"
-	endpoint := i.stsEndpoint(region)
+	endpoint := stsEndpoint(i.getenv, region)
 	if !mayReceiveSignature(endpoint) {
 		return ""
 	}
@@ -105,7 +111,7 @@ func (i *Identity) callerIdentity(ctx context.Context, held keys, region string)
 	return parseARN(reply)
 }
 
-// parseARN returns the ARN from a reply of GetCallerIdentity, or nothing. It ends up in logs, so it must look like one.
+// parseARN returns the ARN from a reply of GetCallerIdentity, or nothing.
 func parseARN(reply []byte) string {
 	var parsed struct {
 		XMLName xml.Name `xml:"GetCallerIdentityResponse"`
@@ -114,18 +120,22 @@ func parseARN(reply []byte) string {
 	if xml.Unmarshal(reply, &parsed) != nil {
 		return ""
 	}
-	arn := parsed.ARN
-	if !strings.HasPrefix(arn, "arn:") || len(arn) > 2048 || strings.ContainsFunc(arn, func(c rune) bool { return c <= ' ' || c > '~' }) {
+	return asARN(parsed.ARN)
+}
+
+// asARN keeps anything but an ARN out of the log.
+func asARN(text string) string {
+	if !strings.HasPrefix(text, "arn:") || len(text) > 2048 || strings.ContainsFunc(text, func(c rune) bool { return c <= ' ' || c > '~' }) {
 		return ""
 	}
-	return arn
+	return text
 }
 
 // stsEndpoint returns the endpoint from the SDK's own variables, or the region's.
-func (i *Identity) stsEndpoint(region string) string {
-	if !strings.EqualFold(i.getenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"), "true") {
+func stsEndpoint(getenv func(string) string, region string) string {
+	if !strings.EqualFold(getenv("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"), "true") {
 		for _, name := range []string{"AWS_ENDPOINT_URL_STS", "AWS_ENDPOINT_URL"} {
-			if configured := i.getenv(name); configured != "" {
+			if configured := getenv(name); configured != "" {
 				return strings.TrimSuffix(configured, "/") + "/"
 			}
 		}
@@ -144,12 +154,5 @@ func (i *Identity) stsEndpoint(region string) string {
 // mayReceiveSignature reports whether a session token may be sent to the endpoint: over TLS, or within this machine.
 func mayReceiveSignature(endpoint string) bool {
 	parsed, err := url.Parse(endpoint)
-	if err != nil {
-		return false
-	}
-	if parsed.Scheme == "https" {
-		return true
-	}
-	address, err := netip.ParseAddr(parsed.Hostname())
-	return parsed.Scheme == "http" && (parsed.Hostname() == "localhost" || (err == nil && address.IsLoopback()))
+	return err == nil && (parsed.Scheme == "https" || parsed.Scheme == "http" && identity.IsLoopback(parsed))
 }

@@ -102,7 +102,8 @@ func TestTheQuestionForANameEndsWithTheRequest(t *testing.T) {
 			<-r.Context().Done()
 			close(ended)
 		}))
-		ctx, cancel := context.WithCancel(t.Context())
+		reported, _ := identity.WithReport(t.Context())
+		ctx, cancel := context.WithCancel(reported)
 		if err := signer.Authorize(httptest.NewRequestWithContext(ctx, http.MethodPost, "https://host/p", nil)); err != nil {
 			t.Fatal(err)
 		}
@@ -113,6 +114,21 @@ func TestTheQuestionForANameEndsWithTheRequest(t *testing.T) {
 		case <-ended:
 		default:
 			t.Error("the question outlived the request")
+		}
+	})
+}
+
+func TestNobodyIsAskedForANameThatNobodyWantsToKnow(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		issuer := awscreds.New(awscreds.Options{})
+		service := sts.New(issuer.Lookup, "eu-central-1")
+		if _, err := sign(t, named(t, lambdaOf(issuer), service)); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if got := service.Faults.Calls(); got != 0 {
+			t.Errorf("%d questions", got)
 		}
 	})
 }
@@ -142,7 +158,8 @@ func TestTheQuestionGoesToTheRegionOrWhereItIsTold(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if _, err := sign(t, signer); err != nil {
+				ctx, _ := identity.WithReport(t.Context())
+				if err := signer.Authorize(httptest.NewRequestWithContext(ctx, http.MethodPost, "https://host/p", nil)); err != nil {
 					t.Fatal(err)
 				}
 				synctest.Wait()

@@ -1,7 +1,9 @@
 // Package sigv4 signs upstream requests with AWS Signature Version 4, for AWS services and for servers behind AWS IAM.
 //
-// The credentials are the platform's own: a Lambda function's environment, a container's credentials endpoint, and what else the
-// chain of the AWS SDK finds. A bearer token in the environment (AWS_BEARER_TOKEN_BEDROCK) is never used.
+// The credentials are the platform's own (a Lambda function's environment, a container's credentials endpoint, and what else the chain of
+// the AWS SDK finds), stored keys, those of a role that another cloud's identity may assume, or those at the end of a chain of roles. The
+// other way round, [Outbound] has AWS vouch for its own identities elsewhere. A bearer token in the environment
+// (AWS_BEARER_TOKEN_BEDROCK) is never used.
 //
 // The package must not know which service it signs for beyond the name in the signature, nor what the bodies mean.
 package sigv4
@@ -60,16 +62,23 @@ func New(options Options) (*Authorizer, error) {
 	if where == "" {
 		where = who.defaultRegion()
 	}
-	if where == "" {
-		return nil, errors.New("no AWS region: set it for this upstream, or set AWS_REGION")
-	}
-	if !isName(where, 5) || !strings.Contains(where, "-") {
-		return nil, fmt.Errorf("AWS region %q does not look like eu-central-1", where)
+	if err := checkRegion(where); err != nil {
+		return nil, err
 	}
 	if !isName(options.Service, 1) {
 		return nil, fmt.Errorf("AWS service %q does not look like bedrock", options.Service)
 	}
 	return &Authorizer{service: options.Service, region: where, identity: who, signer: v4.NewSigner()}, nil
+}
+
+func checkRegion(region string) error {
+	if region == "" {
+		return errors.New("no AWS region: set it for this upstream, or set AWS_REGION")
+	}
+	if !isName(region, 5) || !strings.Contains(region, "-") {
+		return fmt.Errorf("AWS region %q does not look like eu-central-1", region)
+	}
+	return nil
 }
 
 // isName reports whether a text can be a region or a service. Both become parts of host names, so nothing else may be in them.
@@ -112,7 +121,7 @@ func (a *Authorizer) Rejected(request *http.Request) {
 	}
 	keyID, _, _ := strings.Cut(rest, "/")
 	token := request.Header.Get(tokenHeader)
-	a.identity.keeper.Reject(func(held keys) bool { return held.AccessKeyID == keyID && held.SessionToken == token })
+	a.identity.reject(keyID, token)
 }
 
 // payloadHash returns the hash of the body in hexadecimal, and leaves the body readable.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -37,7 +38,16 @@ func lambda(key awsauth.Key) map[string]string {
 // wire is a transport that hands requests to a handler as a server would receive them.
 type wire struct{ handler http.Handler }
 
-func (w wire) RoundTrip(request *http.Request) (*http.Response, error) {
+func (w wire) RoundTrip(request *http.Request) (response *http.Response, err error) {
+	defer func() {
+		switch caught := recover(); caught {
+		case nil:
+		case http.ErrAbortHandler:
+			err = syscall.ECONNRESET
+		default:
+			panic(caught)
+		}
+	}()
 	received := request.Clone(request.Context())
 	if received.Method == "" {
 		received.Method = http.MethodGet
