@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -46,16 +47,25 @@ func newServer() *azureopenai.Server {
 	}
 }
 
+// description is OpenAI's own, read once; nil where there is none.
+var description = sync.OnceValues(func() (*contract.Description, error) {
+	dir, ok := contract.Dir()
+	if !ok {
+		return nil, nil
+	}
+	return contract.OpenAI(dir)
+})
+
 func serve(t *testing.T, s *azureopenai.Server) string {
 	t.Helper()
 	var service http.Handler = s
-	if dir, ok := contract.Dir(); ok {
-		description, err := contract.OpenAI(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
+	d, err := description()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d != nil {
 		check := func(v contract.Variant) http.Handler {
-			return contract.Check(description.With(v), s, func(problems ...contract.Problem) {
+			return contract.Check(d.With(v), s, func(problems ...contract.Problem) {
 				for _, p := range problems {
 					if !p.OfRequest() {
 						t.Error(p)

@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,18 +23,27 @@ import (
 
 const key = "sk-0123456789abcdefghij"
 
+// description is OpenAI's own, read once; nil where there is none.
+var description = sync.OnceValues(func() (*contract.Description, error) {
+	dir, ok := contract.Dir()
+	if !ok {
+		return nil, nil
+	}
+	return contract.OpenAI(dir)
+})
+
 // serve starts the stand-in with OpenAI's own description on watch.
 func serve(t *testing.T, s *openai.Server) string {
 	t.Helper()
 	s.Brain = brain.Echo{}
 	s.Authorize = func(token string) (string, bool) { return "someone", token == key }
 	var service http.Handler = s
-	if dir, ok := contract.Dir(); ok {
-		description, err := contract.OpenAI(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		service = contract.Check(description, s, func(problems ...contract.Problem) {
+	d, err := description()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d != nil {
+		service = contract.Check(d, s, func(problems ...contract.Problem) {
 			for _, p := range problems {
 				if !p.OfRequest() {
 					t.Error(p)

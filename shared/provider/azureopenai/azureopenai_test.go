@@ -9,6 +9,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -48,20 +49,28 @@ func harness(version string) providertest.Harness {
 	}
 }
 
+// description is OpenAI's own, read once; nil where there is none.
+var description = sync.OnceValues(func() (*contract.Description, error) {
+	dir, ok := contract.Dir()
+	if !ok {
+		return nil, nil
+	}
+	return contract.OpenAI(dir)
+})
+
 // checked puts OpenAI's own description, as Azure departs from it, between the
 // provider and the stand-in.
 func checked(t *testing.T, service http.Handler, variant contract.Variant) http.Handler {
 	t.Helper()
-	dir, ok := contract.Dir()
-	if !ok {
-		t.Log("without OpenAI's API description, requests and answers are not checked against it")
-		return service
-	}
-	description, err := contract.OpenAI(dir)
+	d, err := description()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return contract.Check(description.With(variant), service, func(problems ...contract.Problem) {
+	if d == nil {
+		t.Log("without OpenAI's API description, requests and answers are not checked against it")
+		return service
+	}
+	return contract.Check(d.With(variant), service, func(problems ...contract.Problem) {
 		for _, p := range problems {
 			t.Error(p)
 		}

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -45,19 +46,27 @@ func harness(service *fake.Server, provider config.Provider) providertest.Harnes
 	}
 }
 
+// description is OpenAI's own, read once; nil where there is none.
+var description = sync.OnceValues(func() (*contract.Description, error) {
+	dir, ok := contract.Dir()
+	if !ok {
+		return nil, nil
+	}
+	return contract.OpenAI(dir)
+})
+
 // checked puts OpenAI's own description between the provider and the stand-in.
 func checked(t *testing.T, service http.Handler) http.Handler {
 	t.Helper()
-	dir, ok := contract.Dir()
-	if !ok {
-		t.Log("without OpenAI's API description, requests and answers are not checked against it")
-		return service
-	}
-	description, err := contract.OpenAI(dir)
+	d, err := description()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return contract.Check(description, service, func(problems ...contract.Problem) {
+	if d == nil {
+		t.Log("without OpenAI's API description, requests and answers are not checked against it")
+		return service
+	}
+	return contract.Check(d, service, func(problems ...contract.Problem) {
 		for _, p := range problems {
 			t.Error(p)
 		}
@@ -200,16 +209,15 @@ func strip(v any) {
 // What compatible servers' answers are mended to is what OpenAI describes.
 func TestMendedAnswersFitOpenAIsDescription(t *testing.T) {
 	t.Parallel()
-	dir, ok := contract.Dir()
-	if !ok {
-		t.Skip("there is no API description to check against")
-	}
-	description, err := contract.OpenAI(dir)
+	d, err := description()
 	if err != nil {
 		t.Fatal(err)
 	}
+	if d == nil {
+		t.Skip("there is no API description to check against")
+	}
 	for name, stream := range map[string]bool{"streams.txtar": true, "responses.txtar": false} {
-		exchange, problems := description.Request(contract.Request{
+		exchange, problems := d.Request(contract.Request{
 			Method: http.MethodPost, Path: "/v1/chat/completions", Header: http.Header{"Content-Type": {"application/json"}},
 			Body: []byte(fmt.Sprintf(`{"model":"m","stream":%t,"messages":[{"role":"user","content":"a"}]}`, stream)),
 		})

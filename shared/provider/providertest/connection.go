@@ -21,7 +21,7 @@ func refuse(context.Context, string, string) (net.Conn, error) {
 // connections tests that nothing is left behind: a gateway that leaks one
 // connection per impatient caller ends badly.
 func (h Harness) connections(t *testing.T) {
-	endless := `{"messages":[{"role":"user","content":"#long(100000)"}]}`
+	endless := `{"messages":[{"role":"user","content":"#long(20000)"}]}`
 	start := func(t *testing.T, u *upstream, ctx context.Context) func(func(*chat.Chunk, error) bool) {
 		req := h.request(t, endless)
 		req.Stream = true

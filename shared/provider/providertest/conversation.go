@@ -76,7 +76,7 @@ func (h Harness) answers(t *testing.T) {
 		},
 		{
 			name: "a long answer is whole", finish: chat.FinishStop,
-			request: `{"messages":[{"role":"user","content":"#say(a) #long(3000)"}]}`, says: []string{"a word2 word3 ", " word1500 ", " word3000"},
+			request: `{"messages":[{"role":"user","content":"#say(a) #long(1000)"}]}`, says: []string{"a word2 word3 ", " word500 ", " word1000"},
 		},
 		{
 			name: "what a filter cut says so", finish: chat.FinishContentFilter,
