@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"fmt"
 	"net"
 	"net/http"
 	"net/netip"
@@ -49,6 +50,26 @@ func tunnel(request *http.Request) (*url.URL, error) {
 		return nil, nil
 	}
 	return http.ProxyFromEnvironment(request)
+}
+
+// tolerated is how far this machine's clock may be off before that is said. Issuers tolerate 5 minutes.
+const tolerated = 4 * time.Minute
+
+// DescribeSkew says by how much this machine's clock differs from that of a service, by the Date header of its answer, when that is enough to
+// make signatures and tokens invalid. Otherwise it returns nothing.
+func DescribeSkew(header http.Header) string {
+	theirs, err := http.ParseTime(header.Get("Date"))
+	if err != nil {
+		return ""
+	}
+	skew := time.Since(theirs).Round(time.Minute)
+	switch {
+	case skew > tolerated:
+		return fmt.Sprintf("this machine's clock is %d minutes ahead of the service's", int(skew.Minutes()))
+	case skew < -tolerated:
+		return fmt.Sprintf("this machine's clock is %d minutes behind the service's", -int(skew.Minutes()))
+	}
+	return ""
 }
 
 // IsLoopback reports whether a URL is one of this machine: the only place to which secrets go without TLS, and the only one to which a test

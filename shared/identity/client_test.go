@@ -7,6 +7,8 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/postern-ai/postern/shared/identity"
 )
@@ -98,4 +100,22 @@ func TestLoopbackIsThisMachineAndNothingElse(t *testing.T) {
 			t.Errorf("%s: got %v and error %v", address, !want, err)
 		}
 	}
+}
+
+func TestOnlyAClockThatIsOffIsMentioned(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		for off, want := range map[time.Duration]string{
+			0: "", 4 * time.Minute: "", -4 * time.Minute: "",
+			10 * time.Minute: "this machine's clock is 10 minutes behind the service's", -10 * time.Minute: "this machine's clock is 10 minutes ahead of the service's",
+		} {
+			date := time.Now().Add(off).UTC().Format(http.TimeFormat)
+			if got := identity.DescribeSkew(http.Header{"Date": {date}}); got != want {
+				t.Errorf("%v: got %q", off, got)
+			}
+		}
+		if got := identity.DescribeSkew(http.Header{"Date": {"canary"}}); got != "" {
+			t.Errorf("got %q", got)
+		}
+	})
 }

@@ -218,7 +218,7 @@ func TestARejectedSessionIsAssumedAnewAndTheHopsBeforeItStay(t *testing.T) {
 		if err != nil || keyOf(renewed) == keyOf(old) || a.sts.Calls("AssumeRole") != 3 {
 			t.Errorf("got key %s after %d calls: %v", keyOf(renewed), a.sts.Calls("AssumeRole"), err)
 		}
-		if want := "[arn:aws:sts::444455556666:assumed-role/writer/postern rejected]"; fmt.Sprint(replaced) != want {
+		if want := "[arn:aws:sts::444455556666:assumed-role/writer/postern (access key " + keyOf(renewed) + ") rejected]"; fmt.Sprint(replaced) != want {
 			t.Errorf("replaced %v, want %s", replaced, want)
 		}
 	})
@@ -318,8 +318,8 @@ func TestAChainThatCannotBeAssumedIsAClearErrorInTime(t *testing.T) {
 		{"its answer has no session token", fault.Fault{Status: 200, Body: "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>canary</AccessKeyId><SecretAccessKey>canary</SecretAccessKey><Expiration>2100-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>"}, "holds no credentials with an expiry", true, 1},
 		{"its session has ended", fault.Fault{Status: 200, Body: "<AssumeRoleResponse><AssumeRoleResult><Credentials><AccessKeyId>canary</AccessKeyId><SecretAccessKey>canary</SecretAccessKey><SessionToken>canary</SessionToken><Expiration>1999-01-01T00:00:00Z</Expiration></Credentials></AssumeRoleResult></AssumeRoleResponse>"}, "already expired", true, 1},
 		{"it redirects", fault.Fault{Status: 307, Header: http.Header{"Location": {"https://evil.example/canary"}}}, "status 307", false, 1},
-		{"this clock is ahead", fault.Fault{Status: 403, Body: "<ErrorResponse><Error><Code>SignatureDoesNotMatch</Code></Error></ErrorResponse>", Header: http.Header{"Date": {"Fri, 31 Dec 1999 23:50:00 GMT"}}}, "SignatureDoesNotMatch; this machine's clock is 10 minutes ahead of AWS's", false, 1},
-		{"this clock is behind", fault.Fault{Status: 403, Body: "<ErrorResponse><Error><Code>SignatureDoesNotMatch</Code></Error></ErrorResponse>", Header: http.Header{"Date": {"Sat, 01 Jan 2000 00:10:00 GMT"}}}, "this machine's clock is 10 minutes behind AWS's", false, 1},
+		{"this clock is ahead", fault.Fault{Status: 403, Body: "<ErrorResponse><Error><Code>SignatureDoesNotMatch</Code></Error></ErrorResponse>", Header: http.Header{"Date": {"Fri, 31 Dec 1999 23:50:00 GMT"}}}, "SignatureDoesNotMatch; this machine's clock is 10 minutes ahead of the service's", false, 1},
+		{"this clock is behind", fault.Fault{Status: 403, Body: "<ErrorResponse><Error><Code>SignatureDoesNotMatch</Code></Error></ErrorResponse>", Header: http.Header{"Date": {"Sat, 01 Jan 2000 00:10:00 GMT"}}}, "this machine's clock is 10 minutes behind the service's", false, 1},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {

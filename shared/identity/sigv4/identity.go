@@ -24,7 +24,8 @@ type IdentityOptions struct {
 	Getenv func(name string) string
 	// Refresh says when credentials are fetched anew.
 	Refresh identity.Refresh
-	// OnReplace, when set, is told of credentials that took the place of others, by their principals. See [identity.KeeperOptions].
+	// OnReplace, when set, is told of credentials that took the place of others, by their principals, whose names hold the access key id
+	// too. See [identity.KeeperOptions].
 	OnReplace func(ctx context.Context, replacement identity.Replacement[identity.Principal])
 }
 
@@ -63,6 +64,15 @@ func (k keys) principal() identity.Principal {
 	return identity.Principal{Name: "access key " + k.AccessKeyID, Source: k.source}
 }
 
+// distinct also tells one set of credentials of a role from the next.
+func (k keys) distinct() identity.Principal {
+	principal := k.principal()
+	if k.arn != "" {
+		principal.Name += " (access key " + k.AccessKeyID + ")"
+	}
+	return principal
+}
+
 // NewIdentity returns an Identity that has looked for nothing yet.
 func NewIdentity(options IdentityOptions) *Identity {
 	who := &Identity{getenv: options.Getenv, http: options.HTTP}
@@ -90,7 +100,7 @@ func NewIdentity(options IdentityOptions) *Identity {
 	}
 	if options.OnReplace != nil {
 		kept.OnReplace = func(ctx context.Context, r identity.Replacement[keys]) {
-			options.OnReplace(ctx, identity.Replacement[identity.Principal]{Old: r.Old.principal(), New: r.New.principal(), Reason: r.Reason})
+			options.OnReplace(ctx, identity.Replacement[identity.Principal]{Old: r.Old.distinct(), New: r.New.distinct(), Reason: r.Reason})
 		}
 	}
 	who.keeper = identity.NewKeeper(kept)

@@ -25,8 +25,6 @@ const (
 	stsTimeout = 2500 * time.Millisecond
 	// maxTokens is far above the longest session token or identity token, in bytes.
 	maxTokens = 64 << 10
-	// tolerated is how far this machine's clock may be off before that is said. STS itself tolerates 5 minutes.
-	tolerated = 4 * time.Minute
 )
 
 // STSOptions says where the Security Token Service is asked. The zero value is the one of the function's own region.
@@ -78,7 +76,7 @@ func (o STSOptions) resolve() (*tokenService, error) {
 type stsError struct {
 	status int    // 0 when there was no answer
 	code   string // empty when there is none that can be shown
-	skew   time.Duration
+	skew   string // what is wrong with the clock
 	cause  error
 }
 
@@ -170,13 +168,7 @@ func (s *tokenService) sign(request *http.Request, signer keys) error {
 
 // refusalOf reads the code of an error, never its message, and whether the clocks differ.
 func refusalOf(response *http.Response, reply []byte) *stsError {
-	refused := &stsError{status: response.StatusCode, code: parseCode(reply)}
-	if theirs, err := http.ParseTime(response.Header.Get("Date")); err == nil {
-		if skew := time.Since(theirs).Round(time.Minute); skew.Abs() > tolerated {
-			refused.skew = skew
-		}
-	}
-	return refused
+	return &stsError{status: response.StatusCode, code: parseCode(reply), skew: identity.DescribeSkew(response.Header)}
 }
 
 func parseCode(reply []byte) string {
@@ -206,11 +198,8 @@ func explainSTS(err error, doing string, remedies map[string]string) error {
 	if remedy := remedies[failure.code]; remedy != "" {
 		text += "; " + remedy
 	}
-	switch {
-	case failure.skew > 0:
-		text += fmt.Sprintf("; this machine's clock is %d minutes ahead of AWS's", int(failure.skew.Minutes()))
-	case failure.skew < 0:
-		text += fmt.Sprintf("; this machine's clock is %d minutes behind AWS's", -int(failure.skew.Minutes()))
+	if failure.skew != "" {
+		text += "; " + failure.skew
 	}
 	return &identity.Error{Public: text, Err: failure, Retryable: failure.retryable()}
 }
