@@ -44,19 +44,28 @@ func (c *Cache) Rejected(value secrets.Value) {
 	c.keeper.Reject(func(token Token) bool { return token.Value.Equal(value) })
 }
 
-// fetchToken refuses what could not be put into a header, once per token and not once per request.
+// fetchToken checks a token once and not at each request.
 func fetchToken(ctx context.Context, source TokenSource) (Token, error) {
 	token, err := source.Token(ctx)
+	if err == nil {
+		err = token.Check()
+	}
 	if err != nil {
 		return Token{}, err
 	}
-	if !printable(token.Value.Reveal()) {
-		return Token{}, &Error{Public: "the issuer's answer holds no token that fits into a header", Retryable: true}
-	}
-	if token.Type != "" && !strings.EqualFold(token.Type, bearerScheme) {
-		return Token{}, &Error{Public: "the issuer's answer holds a token of a type other than Bearer"}
-	}
 	return token, nil
+}
+
+// Check returns an *[Error] when the token could not be put into a header. A [Cache] checks each token that it fetches; others do so
+// before they hand a token on.
+func (t Token) Check() error {
+	if !printable(t.Value.Reveal()) {
+		return &Error{Public: "the issuer's answer holds no token that fits into a header", Retryable: true}
+	}
+	if t.Type != "" && !strings.EqualFold(t.Type, bearerScheme) {
+		return &Error{Public: "the issuer's answer holds a token of a type other than Bearer"}
+	}
+	return nil
 }
 
 // printable reports whether a text is one or more visible ASCII characters, as header values that carry credentials are.

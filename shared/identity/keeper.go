@@ -32,6 +32,16 @@ const (
 	ReasonManual    Reason = "manual"
 )
 
+type reasonKey struct{}
+
+// ReasonOf returns why a [Keeper] fetches under this context, for sources that share what they fetch with others: they must not hand out
+// again what an upstream has just rejected. A first fetch has the reason that there is no valid credential, [ReasonExpired]. A context that
+// is not a Keeper's has no reason.
+func ReasonOf(ctx context.Context) Reason {
+	reason, _ := ctx.Value(reasonKey{}).(Reason)
+	return reason
+}
+
 // Replacement is one credential that took the place of another.
 type Replacement[C any] struct {
 	Old, New C
@@ -247,6 +257,7 @@ func (k *Keeper[C]) fly(ctx context.Context, now time.Time, reason Reason) *flig
 		defer close(flight.done)
 		ctx, cancel := context.WithTimeout(withoutReport(context.WithoutCancel(ctx)), k.options.FetchTimeout)
 		defer cancel()
+		ctx = context.WithValue(ctx, reasonKey{}, reason)
 		credential, err := k.fetch(ctx)
 		if replaced := k.land(flight, credential, err); replaced != nil && k.options.OnReplace != nil {
 			k.report(ctx, *replaced)

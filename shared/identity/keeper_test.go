@@ -541,3 +541,31 @@ func TestRefreshesAreSpreadOverAsMuchOfTheWindowAsIsSaid(t *testing.T) {
 		})
 	}
 }
+
+func TestASourceLearnsWhyItIsAsked(t *testing.T) {
+	bubble(t, func(t *testing.T) {
+		var got []identity.Reason
+		source := &issuer{lifetime: time.Hour}
+		cache := identity.NewCache(sourceFunc(func(ctx context.Context) (identity.Token, error) {
+			got = append(got, identity.ReasonOf(ctx))
+			return source.Token(ctx)
+		}), identity.CacheOptions{})
+		wantToken(t, cache, "t1")
+		cache.Rejected(secrets.NewValue("t1"))
+		wantToken(t, cache, "t2")
+		time.Sleep(59 * time.Minute)
+		wantToken(t, cache, "t3")
+		if _, err := cache.Refresh(t.Context(), identity.ReasonManual); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(2 * time.Hour)
+		wantToken(t, cache, "t5")
+		want := []identity.Reason{identity.ReasonExpired, identity.ReasonRejected, identity.ReasonPreExpiry, identity.ReasonManual, identity.ReasonExpired}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Error(diff)
+		}
+		if reason := identity.ReasonOf(t.Context()); reason != "" {
+			t.Errorf("a context of nobody has reason %q", reason)
+		}
+	})
+}
