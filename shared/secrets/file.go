@@ -6,12 +6,11 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strings"
 )
 
-// mountedKey is what a key of a Kubernetes secret may look like (https://kubernetes.io/docs/concepts/configuration/secret/).
-var mountedKey = regexp.MustCompile(`^[-._a-zA-Z0-9]{1,253}$`)
+// isMountedKey reports whether this can be a key of a Kubernetes secret (https://kubernetes.io/docs/concepts/configuration/secret/).
+func isMountedKey(name string) bool { return (alnum + "-._").spells(name, 253) }
 
 // generation is the link by which Kubernetes exchanges all files of a mounted secret at once.
 const generation = "..data"
@@ -53,7 +52,7 @@ func mounted(ref Ref) (Secret, error) {
 	if ref.Field == "" {
 		return Secret{}, &Error{Ref: ref, Reason: "it is a directory; add the name of one file in it as #name", Err: ErrUnusable}
 	}
-	if !mountedKey.MatchString(ref.Field) || strings.HasPrefix(ref.Field, "..") || ref.Field == "." {
+	if !isMountedKey(ref.Field) || strings.HasPrefix(ref.Field, "..") || ref.Field == "." {
 		return Secret{}, &Error{Ref: ref, Reason: "what follows the # is not the name of a file in this directory", Err: ErrUnusable}
 	}
 	whole := ref

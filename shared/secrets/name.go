@@ -4,25 +4,92 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"regexp"
 	"strings"
 )
+
+// alphabet is the characters that a text may consist of. The checks in this file are written out: compiling them as regular expressions
+// would take more than a millisecond of every cold start.
+type alphabet string
+
+const (
+	digits alphabet = "0123456789"
+	small  alphabet = "abcdefghijklmnopqrstuvwxyz"
+	letter alphabet = small + "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+	alnum  alphabet = letter + digits
+)
+
+// spells reports whether a text of 1 to most bytes has no other characters.
+func (a alphabet) spells(text string, most int) bool {
+	return text != "" && len(text) <= most && strings.Trim(text, string(a)) == ""
+}
 
 // The naming rules of the stores:
 // https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_CreateSecret.html,
 // https://cloud.google.com/secret-manager/docs/reference/rest/v1/projects.secrets,
 // https://learn.microsoft.com/azure/key-vault/general/about-keys-secrets-certificates.
-var (
-	awsName    = regexp.MustCompile(`^[A-Za-z0-9/_+=.@-]{1,512}$`)
-	awsARN     = regexp.MustCompile(`^arn:aws(-[a-z]+)*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:[A-Za-z0-9/_+=.@-]+$`)
-	awsVersion = regexp.MustCompile(`^[!-~]{1,256}$`)
 
-	gcpName    = regexp.MustCompile(`^(projects/[a-z0-9][a-z0-9.:-]*/(locations/[a-z0-9-]+/)?secrets/)?[A-Za-z0-9_-]{1,255}$`)
-	gcpVersion = regexp.MustCompile(`^([1-9][0-9]{0,18}|[A-Za-z][A-Za-z0-9_-]{0,62})$`)
+func isAWSName(name string) bool { return (alnum + "/_+=.@-").spells(name, 512) }
 
-	vaultName    = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9-]{2,23}/)?[A-Za-z0-9-]{1,127}$`)
-	vaultVersion = regexp.MustCompile(`^[0-9a-fA-F]{32}$`)
-)
+func isAWSARN(text string) bool {
+	parts := strings.Split(text, ":")
+	if len(parts) != 7 || parts[0] != "arn" || parts[2] != "secretsmanager" || parts[5] != "secret" {
+		return false
+	}
+	partition, region, account, name := strings.Split(parts[1], "-"), parts[3], parts[4], parts[6]
+	for _, word := range partition[1:] {
+		if !small.spells(word, len(word)) {
+			return false
+		}
+	}
+	return partition[0] == "aws" && (small+digits+"-").spells(region, len(region)) && digits.spells(account, 12) && len(account) == 12 &&
+		(alnum+"/_+=.@-").spells(name, len(name))
+}
+
+func isAWSVersion(version string) bool {
+	return len(version) <= 256 && !strings.ContainsFunc(version, func(c rune) bool { return c < '!' || c > '~' })
+}
+
+func isGCPName(name string) bool {
+	parts := strings.Split(name, "/")
+	last := len(parts) - 1
+	if !(alnum + "_-").spells(parts[last], 255) {
+		return false
+	}
+	switch last {
+	case 0:
+		return true
+	case 5:
+		if parts[2] != "locations" || !(small+digits+"-").spells(parts[3], len(parts[3])) {
+			return false
+		}
+	case 3:
+	default:
+		return false
+	}
+	project := parts[1]
+	return parts[0] == "projects" && parts[last-1] == "secrets" &&
+		(small+digits+".:-").spells(project, len(project)) && (small+digits).spells(project[:1], 1)
+}
+
+func isGCPVersion(version string) bool {
+	if digits.spells(version, 19) {
+		return version[0] != '0'
+	}
+	return (alnum+"_-").spells(version, 63) && letter.spells(version[:1], 1)
+}
+
+func isVaultName(name string) bool {
+	vault, secret, found := strings.Cut(name, "/")
+	if !found {
+		vault, secret = "", vault
+	}
+	named := !found || len(vault) >= 3 && (alnum+"-").spells(vault, 24) && letter.spells(vault[:1], 1)
+	return named && (alnum+"-").spells(secret, 127)
+}
+
+func isVaultVersion(version string) bool {
+	return len(version) == 32 && (digits+"abcdefABCDEF").spells(version, 32)
+}
 
 // checked returns the reference in its one canonical form, or what is wrong with it. It applies each store's own naming rules, so that
 // a bad reference fails when the document is loaded and not at the first request.
@@ -89,10 +156,10 @@ func (r Ref) checkedLocal() (Ref, error) {
 }
 
 func (r Ref) checkedAWS() (Ref, error) {
-	if !awsName.MatchString(r.Name) && !awsARN.MatchString(r.Name) {
+	if !isAWSName(r.Name) && !isAWSARN(r.Name) {
 		return Ref{}, errors.New("a secret of AWS Secrets Manager has a name of letters, digits and /_+=.@- or a full ARN (arn:aws:secretsmanager:...)")
 	}
-	if r.Version != "" && !awsVersion.MatchString(r.Version) {
+	if r.Version != "" && !isAWSVersion(r.Version) {
 		return Ref{}, errors.New("a version of AWS Secrets Manager is a version id or a staging label such as AWSPREVIOUS")
 	}
 	return r, nil
@@ -107,7 +174,7 @@ func (r Ref) checkedGCP() (Ref, error) {
 		}
 		r.Name, r.Version = name, version
 	}
-	if !gcpName.MatchString(r.Name) {
+	if !isGCPName(r.Name) {
 		return Ref{}, errors.New("a secret of Google Secret Manager has a name of letters, digits, - and _, " +
 			"or projects/P/secrets/S or projects/P/locations/L/secrets/S")
 	}
@@ -115,17 +182,17 @@ func (r Ref) checkedGCP() (Ref, error) {
 		// The newest version may be one that a rotation has stored and not yet proven to work.
 		return Ref{}, errors.New("the version latest may not be in use yet; leave it out, which means the version that the alias current names, or else the newest enabled one")
 	}
-	if r.Version != "" && !gcpVersion.MatchString(r.Version) {
+	if r.Version != "" && !isGCPVersion(r.Version) {
 		return Ref{}, errors.New("a version of Google Secret Manager is a number or an alias")
 	}
 	return r, nil
 }
 
 func (r Ref) checkedVault() (Ref, error) {
-	if !vaultName.MatchString(r.Name) {
+	if !isVaultName(r.Name) {
 		return Ref{}, errors.New("a secret of Azure Key Vault is written VAULT/NAME, where VAULT is the short name of the vault, with letters, digits and hyphens only")
 	}
-	if r.Version != "" && !vaultVersion.MatchString(r.Version) {
+	if r.Version != "" && !isVaultVersion(r.Version) {
 		return Ref{}, errors.New("a version of Azure Key Vault has 32 hexadecimal digits")
 	}
 	return r, nil
