@@ -8,6 +8,7 @@
 package kit
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -18,7 +19,6 @@ import (
 	"github.com/postern-ai/postern/shared/caller"
 	"github.com/postern-ai/postern/shared/config"
 	"github.com/postern-ai/postern/shared/gateway"
-	"github.com/postern-ai/postern/shared/identity/sigv4"
 	"github.com/postern-ai/postern/shared/policy"
 	"github.com/postern-ai/postern/shared/provider"
 	"github.com/postern-ai/postern/shared/secrets"
@@ -34,8 +34,9 @@ type Kit struct {
 	// admitted. It is asked only if the document trusts that IAM.
 	Platform caller.Authenticator
 
-	// Secrets reads stored credentials.
-	Secrets secrets.Reader
+	// Secrets reads stored credentials. The store of the function's own cloud is
+	// there under two names: its own and that of plain names.
+	Secrets secrets.Stores
 
 	// HTTP carries every upstream and identity request, or nil for
 	// [NewTransport].
@@ -54,7 +55,14 @@ func (k Kit) Gateway() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := wiring{Kit: k, aws: map[config.RefreshPolicy]*sigv4.Identity{}}
+	for _, warning := range document.Warnings {
+		k.Log.Warn("the configuration is valid, but", slog.String("path", warning.Path), slog.Int("line", warning.Line),
+			slog.String("problem", warning.Message), slog.String("remedy", warning.Remedy))
+	}
+	if document.Cache.Redis != nil {
+		return nil, errors.New("cache.redis: this function has no shared cache yet; remove the section")
+	}
+	w := newWiring(k, document)
 	models := make(map[string]provider.Model, len(document.Upstreams))
 	for i := range document.Upstreams {
 		u := &document.Upstreams[i]

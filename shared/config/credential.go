@@ -224,6 +224,9 @@ func (l *loader) webIdentity(o object, u *Upstream) {
 }
 
 func (l *loader) entra(o object, u *Upstream) {
+	if p, ok := o.field("azure_instance"); ok && u.AzureCloud != "" && u.AzureCloud != AzurePublic {
+		p.wrong("azure_instance means NAME.openai.azure.com, which is in the public cloud", "give base_url, such as https://NAME.openai.azure.us")
+	}
 	file, hasFile := o.field("azure_federated_token_file")
 	if hasFile && u.CredentialRef != "" {
 		file.wrong("azure_federated_token_file and credential_ref contradict each other", "keep one of the two")

@@ -190,7 +190,7 @@ func (d *Document) settle(cloud Cloud, getenv func(string) string) error {
 			})
 			continue
 		}
-		problems = append(problems, u.settle(path, getenv)...)
+		problems = append(problems, u.settle(path, cloud, getenv)...)
 	}
 	if len(problems) > 0 {
 		return &Problems{List: problems}
@@ -253,8 +253,16 @@ func (d *Document) settleIdentity(u *Upstream, path string, e environment) []Pro
 	return problems
 }
 
-func (u *Upstream) settle(path string, getenv func(string) string) []Problem {
+func (u *Upstream) settle(path string, cloud Cloud, getenv func(string) string) []Problem {
 	var problems []Problem
+	if len(u.AWSRoles) > 0 && cloud != AWS && u.CredentialRef == "" {
+		if first := u.AWSRoles[0]; first.ExternalID != "" || first.SourceIdentity != "" || len(first.SessionTags) > 0 {
+			problems = append(problems, Problem{
+				Path: path + ".aws_roles[0]", Message: "outside AWS the first role is assumed with the platform's token, which carries no external_id, source_identity or session_tags",
+				Remedy: "give them to a role further on in the chain",
+			})
+		}
+	}
 	fill := func(target *string, name string, valid func(string) bool, variables ...string) {
 		for _, variable := range variables {
 			if value := getenv(variable); *target == "" && value != "" {
@@ -283,6 +291,9 @@ func (u *Upstream) settle(path string, getenv func(string) string) []Problem {
 		}
 	case Vertex:
 		fill(&u.ProjectID, "project_id", isProject, "GOOGLE_CLOUD_PROJECT")
+		if u.ProjectID == "" && cloud != GCP && len(problems) == 0 {
+			problems = append(problems, Problem{Path: path + ".project_id", Message: "the project is missing, and only on Google Cloud the platform knows it", Remedy: "give it in the document"})
+		}
 		fill(&u.BaseURL, "base_url", isEndpoint, "GOOGLE_VERTEX_BASE_URL")
 	}
 	return problems

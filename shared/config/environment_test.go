@@ -123,14 +123,24 @@ func TestFromEnvironment(t *testing.T) {
 			want:   config.Upstream{Provider: config.Bedrock, AWSRegion: "eu-west-1", AWSRoles: []config.AWSRole{{RoleARN: "arn:aws:iam::123456789012:role/gateway"}}},
 		},
 		{
+			name: "a project that only Google Cloud knows has to be given elsewhere", cloud: config.AWS,
+			getenv:  variables("POSTERN_CONFIG", document+"vertex\n  gcp_workload_identity_provider: "+pool),
+			problem: "upstreams[0].project_id: the project is missing",
+		},
+		{
+			name: "what a token of another cloud cannot carry is refused", cloud: config.GCP,
+			getenv:  variables("POSTERN_CONFIG", document+"bedrock\n  aws_region: eu-west-1\n  aws_roles: [{role_arn: arn:aws:iam::123456789012:role/gateway, external_id: x1}]"),
+			problem: "upstreams[0].aws_roles[0]: outside AWS the first role is assumed with the platform's token",
+		},
+		{
 			name: "the credential chain of another cloud is refused", cloud: config.GCP,
 			getenv:  variables("POSTERN_CONFIG", document+"bedrock\n  auth_type: aws_sigv4\n  aws_region: eu-west-1"),
 			problem: `give aws_roles, or credential_ref, or serve "bedrock" from a function on aws`,
 		},
 		{
 			name: "a pool lets a function of another cloud in", cloud: config.AWS,
-			getenv: variables("POSTERN_CONFIG", document+"vertex\n  gcp_workload_identity_provider: "+pool),
-			want:   config.Upstream{Provider: config.Vertex, LocationID: "global", GCPWorkloadIdentityProvider: pool},
+			getenv: variables("POSTERN_CONFIG", document+"vertex\n  project_id: my-project\n  gcp_workload_identity_provider: "+pool),
+			want:   config.Upstream{Provider: config.Vertex, ProjectID: "my-project", LocationID: "global", GCPWorkloadIdentityProvider: pool},
 		},
 		{
 			name: "an app registration lets a function of another cloud in, by its usual variables", cloud: config.AWS,
@@ -169,8 +179,8 @@ func TestFromEnvironment(t *testing.T) {
 		},
 		{
 			name: "a pool is stronger than that variable", cloud: config.AWS,
-			getenv:  variables("POSTERN_CONFIG", document+"vertex\n  gcp_workload_identity_provider: "+pool, "GCP_SERVICE_ACCOUNT", "{}"),
-			want:    config.Upstream{Provider: config.Vertex, LocationID: "global", GCPWorkloadIdentityProvider: pool},
+			getenv:  variables("POSTERN_CONFIG", document+"vertex\n  project_id: my-project\n  gcp_workload_identity_provider: "+pool, "GCP_SERVICE_ACCOUNT", "{}"),
+			want:    config.Upstream{Provider: config.Vertex, ProjectID: "my-project", LocationID: "global", GCPWorkloadIdentityProvider: pool},
 			warning: "the key in the variable GCP_SERVICE_ACCOUNT is not used",
 		},
 		{

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -14,7 +15,9 @@ import (
 	"github.com/postern-ai/postern/functions/kit"
 	"github.com/postern-ai/postern/shared/caller"
 	"github.com/postern-ai/postern/shared/config"
+	"github.com/postern-ai/postern/shared/identity/sigv4"
 	"github.com/postern-ai/postern/shared/secrets"
+	"github.com/postern-ai/postern/shared/secrets/awssecrets"
 )
 
 func main() {
@@ -36,6 +39,14 @@ func handler(getenv func(string) string, log *slog.Logger) (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("POSTERN_INVOKE_MODE: %w", err)
 	}
+	store, err := awssecrets.New(awssecrets.Options{
+		Region:      cmp.Or(getenv("AWS_REGION"), getenv("AWS_DEFAULT_REGION")),
+		Credentials: sigv4.NewProvider(sigv4.NewIdentity(sigv4.IdentityOptions{Getenv: getenv})),
+		Endpoint:    getenv("AWS_ENDPOINT_URL_SECRETS_MANAGER"),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("AWS Secrets Manager: %w", err)
+	}
 	gateway, err := kit.Kit{
 		Cloud:    config.AWS,
 		Getenv:   getenv,
@@ -44,6 +55,8 @@ func handler(getenv func(string) string, log *slog.Logger) (any, error) {
 		Secrets: secrets.Stores{
 			secrets.StoreEnv:  secrets.Environment{},
 			secrets.StoreFile: secrets.Files{},
+			secrets.StoreAWS:  store,
+			secrets.StoreOwn:  store,
 		},
 	}.Gateway()
 	if err != nil {

@@ -4,6 +4,7 @@ package main
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
@@ -14,7 +15,10 @@ import (
 	"github.com/postern-ai/postern/functions/kit"
 	"github.com/postern-ai/postern/shared/caller"
 	"github.com/postern-ai/postern/shared/config"
+	"github.com/postern-ai/postern/shared/identity"
+	"github.com/postern-ai/postern/shared/identity/entra"
 	"github.com/postern-ai/postern/shared/secrets"
+	"github.com/postern-ai/postern/shared/secrets/keyvault"
 )
 
 func main() {
@@ -41,14 +45,24 @@ func run(ctx context.Context, getenv func(string) string, log *slog.Logger) erro
 
 // handler is the whole wiring of the function.
 func handler(getenv func(string) string, log *slog.Logger) (http.Handler, error) {
+	vault := entra.New(entra.Options{ClientID: getenv("AZURE_CLIENT_ID"), Scope: "https://vault.azure.net/.default"})
+	store, err := keyvault.New(keyvault.Options{
+		Vault:      getenv("POSTERN_KEY_VAULT_URL"),
+		Authorizer: identity.Bearer(identity.NewCache(vault, identity.CacheOptions{})),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("POSTERN_KEY_VAULT_URL: %w", err)
+	}
 	return kit.Kit{
 		Cloud:    config.Azure,
 		Getenv:   getenv,
 		Log:      log,
 		Platform: caller.AppServiceAuthentication(),
 		Secrets: secrets.Stores{
-			secrets.StoreEnv:  secrets.Environment{},
-			secrets.StoreFile: secrets.Files{},
+			secrets.StoreEnv:      secrets.Environment{},
+			secrets.StoreFile:     secrets.Files{},
+			secrets.StoreKeyVault: store,
+			secrets.StoreOwn:      store,
 		},
 	}.Gateway()
 }

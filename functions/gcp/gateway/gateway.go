@@ -5,6 +5,7 @@ package gateway
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
@@ -15,7 +16,10 @@ import (
 	"github.com/postern-ai/postern/shared/caller"
 	"github.com/postern-ai/postern/shared/chat"
 	"github.com/postern-ai/postern/shared/config"
+	"github.com/postern-ai/postern/shared/identity"
+	"github.com/postern-ai/postern/shared/identity/googleid"
 	"github.com/postern-ai/postern/shared/secrets"
+	"github.com/postern-ai/postern/shared/secrets/gcpsecrets"
 )
 
 // Gateway serves one request. Its first call builds the gateway; a document
@@ -57,6 +61,14 @@ var built = sync.OnceValues(func() (http.Handler, error) {
 
 // handler is the whole wiring of the function.
 func handler(getenv func(string) string, log *slog.Logger) (http.Handler, error) {
+	store, err := gcpsecrets.New(gcpsecrets.Options{
+		Project:    getenv("GOOGLE_CLOUD_PROJECT"),
+		Authorizer: identity.Bearer(identity.NewCache(googleid.New(googleid.Options{Getenv: getenv}), identity.CacheOptions{})),
+		Endpoint:   getenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER"),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("google secret manager: %w", err)
+	}
 	return kit.Kit{
 		Cloud:    config.GCP,
 		Getenv:   getenv,
@@ -65,6 +77,8 @@ func handler(getenv func(string) string, log *slog.Logger) (http.Handler, error)
 		Secrets: secrets.Stores{
 			secrets.StoreEnv:  secrets.Environment{},
 			secrets.StoreFile: secrets.Files{},
+			secrets.StoreGCP:  store,
+			secrets.StoreOwn:  store,
 		},
 	}.Gateway()
 }
