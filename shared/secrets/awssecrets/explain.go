@@ -3,15 +3,17 @@ package awssecrets
 import (
 	"context"
 	"errors"
-	"regexp"
+	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/aws/smithy-go"
 	"github.com/postern-ai/postern/shared/secrets"
 )
 
-// codeForm is what an error code looks like. Anything else that stands in its place is not shown.
-var codeForm = regexp.MustCompile(`^[A-Za-z]{1,64}$`)
+// isCode reports whether this can be an error code. Anything else that stands in its place is not shown.
+func isCode(text string) bool {
+	return text != "" && len(text) <= 64 && !strings.ContainsFunc(text, func(c rune) bool { return (c < 'a' || c > 'z') && (c < 'A' || c > 'Z') })
+}
 
 // explain says in our own words why a secret could not be read. What the service wrote stays in the cause, because it may repeat ARNs of
 // callers and parts of requests.
@@ -42,7 +44,7 @@ func explain(ref secrets.Ref, region string, err error) error {
 		return secrets.Unreachable(ref, err)
 	}
 	code := answer.ErrorCode()
-	if !codeForm.MatchString(code) {
+	if !isCode(code) {
 		code = "unknown error"
 	}
 	switch {

@@ -13,7 +13,6 @@ import (
 	"hash/crc32"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strconv"
 	"strings"
 	"time"
@@ -187,8 +186,16 @@ func (r *Reader) host(name string) string {
 // castagnoli is the polynomial of the service's checksums (https://cloud.google.com/secret-manager/docs/data-integrity).
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// versionName is the end of the name of a version in a reply.
-var versionName = regexp.MustCompile(`/versions/([1-9][0-9]{0,18})$`)
+// numberOf returns the number at the end of the name of a version in a reply.
+func numberOf(name string) (string, bool) {
+	const before = "/versions/"
+	at := strings.LastIndex(name, before)
+	if at < 0 {
+		return "", false
+	}
+	number := name[at+len(before):]
+	return number, number != "" && len(number) <= 19 && number[0] != '0' && strings.Trim(number, "0123456789") == ""
+}
 
 // access reads one version. The reply names it by its number, however it was asked for, so value and version belong together.
 func (s *session) access(ctx context.Context, version string) (secrets.Secret, error) {
@@ -206,8 +213,8 @@ func (s *session) access(ctx context.Context, version string) (secrets.Secret, e
 	if err := reply.Decode(&out, s.ref); err != nil {
 		return secrets.Secret{}, err
 	}
-	number := versionName.FindStringSubmatch(out.Name)
-	if number == nil {
+	number, ok := numberOf(out.Name)
+	if !ok {
 		return secrets.Secret{}, &secrets.Error{Ref: s.ref, Reason: "the store's reply names no version"}
 	}
 	if sum := out.Payload.DataCRC32C; sum != nil && *sum != strconv.FormatUint(uint64(crc32.Checksum(out.Payload.Data, castagnoli)), 10) {
@@ -217,7 +224,7 @@ func (s *session) access(ctx context.Context, version string) (secrets.Secret, e
 	if err != nil {
 		return secrets.Secret{}, err
 	}
-	return secrets.Secret{Value: value, Version: number[1]}, nil
+	return secrets.Secret{Value: value, Version: number}, nil
 }
 
 // enabled returns the numbers of the newest enabled versions, as many as are wanted or there are.
@@ -244,8 +251,8 @@ func (s *session) enabled(ctx context.Context, wanted int) ([]string, error) {
 			return nil, err
 		}
 		for _, v := range out.Versions {
-			if number := versionName.FindStringSubmatch(v.Name); number != nil && v.State == "ENABLED" {
-				numbers = append(numbers, number[1])
+			if number, ok := numberOf(v.Name); ok && v.State == "ENABLED" {
+				numbers = append(numbers, number)
 			}
 		}
 		// The service lists the newest first.

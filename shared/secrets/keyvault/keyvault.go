@@ -12,7 +12,6 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strings"
 	"time"
 
@@ -27,8 +26,18 @@ const (
 	maxPages = 25
 )
 
-// suffixForm is what the end of a vault's host name looks like.
-var suffixForm = regexp.MustCompile(`^[a-z0-9-]+(\.[a-z0-9-]+)+$`)
+// isSuffix reports whether this can be the end of a vault's host name: two labels or more.
+func isSuffix(text string) bool {
+	for label := range strings.SplitSeq(text, ".") {
+		if label == "" || strings.Trim(label, hostCharacters) != "" {
+			return false
+		}
+	}
+	return strings.Contains(text, ".")
+}
+
+// hostCharacters are those of a host name's labels.
+const hostCharacters = "abcdefghijklmnopqrstuvwxyz0123456789-"
 
 // Options says how to reach the vaults.
 type Options struct {
@@ -60,7 +69,7 @@ func New(options Options) (*Reader, error) {
 	if options.Suffix == "" {
 		options.Suffix = defaultSuffix
 	}
-	if !suffixForm.MatchString(options.Suffix) {
+	if !isSuffix(options.Suffix) {
 		return nil, errors.New("the domain of the vaults has to look like vault.azure.net")
 	}
 	for _, address := range []*string{&options.Vault, &options.Endpoint} {

@@ -3,10 +3,8 @@ package keyvault
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
-	"regexp"
 	"strings"
 	"time"
 
@@ -50,12 +48,34 @@ type bundle struct {
 	} `json:"attributes"`
 }
 
-// idForm is what the id of a version looks like in a reply.
-var idForm = regexp.MustCompile(`/secrets/[0-9a-zA-Z-]+/([0-9a-fA-F]{32})/?$`)
+// versionOf returns the version in an id of a reply, which ends in /secrets/NAME/VERSION.
+func versionOf(id string) (string, bool) {
+	rest, version, ok := cutLast(strings.TrimSuffix(id, "/"))
+	rest, name, ok2 := cutLast(rest)
+	if !ok || !ok2 || !strings.HasSuffix(rest, "/secrets") || name == "" || strings.Trim(name, hexDigits+nameRest) != "" {
+		return "", false
+	}
+	return version, len(version) == 32 && strings.Trim(version, hexDigits) == ""
+}
+
+// cutLast cuts a path before its last part.
+func cutLast(path string) (before, last string, ok bool) {
+	slash := strings.LastIndexByte(path, '/')
+	if slash < 0 {
+		return "", "", false
+	}
+	return path[:slash], path[slash+1:], true
+}
+
+// Together they are the characters of a secret's name.
+const (
+	hexDigits = "0123456789abcdefABCDEF"
+	nameRest  = "ghijklmnopqrstuvwxyzGHIJKLMNOPQRSTUVWXYZ-"
+)
 
 func (b bundle) version() (version, bool) {
-	id := idForm.FindStringSubmatch(b.ID)
-	if id == nil {
+	id, ok := versionOf(b.ID)
+	if !ok {
 		return version{}, false
 	}
 	at := func(seconds *int64) time.Time {
@@ -65,7 +85,7 @@ func (b bundle) version() (version, bool) {
 		return time.Unix(*seconds, 0)
 	}
 	return version{
-		id: id[1], value: b.Value, enabled: b.Attributes.Enabled == nil || *b.Attributes.Enabled,
+		id: id, value: b.Value, enabled: b.Attributes.Enabled == nil || *b.Attributes.Enabled,
 		notBefore: at(b.Attributes.NotBefore), expires: at(b.Attributes.Expires), created: at(b.Attributes.Created),
 	}, true
 }
@@ -141,8 +161,27 @@ func (s *session) fetch(ctx context.Context, address *url.URL, into any) error {
 	return reply.Decode(into, s.ref)
 }
 
-// tenantForm finds the directory in a vault's challenge.
-var tenantForm = regexp.MustCompile(`authorization="https://[a-z0-9.-]+/([0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12})/?"`)
+// tenantOf finds the directory in a vault's challenge: authorization="https://login.example.com/TENANT".
+func tenantOf(challenge string) (string, bool) {
+	_, rest, _ := strings.Cut(challenge, `authorization="https://`)
+	address, _, closed := strings.Cut(rest, `"`)
+	host, tenant, _ := strings.Cut(strings.TrimSuffix(address, "/"), "/")
+	return tenant, closed && host != "" && strings.Trim(host, hostCharacters+".") == "" && isUUID(tenant)
+}
+
+// isUUID takes only the small letters that the service writes.
+func isUUID(text string) bool {
+	groups := strings.Split(text, "-")
+	if len(groups) != 5 {
+		return false
+	}
+	for i, size := range [5]int{8, 4, 4, 4, 12} {
+		if len(groups[i]) != size || strings.Trim(groups[i], "0123456789abcdef") != "" {
+			return false
+		}
+	}
+	return true
+}
 
 // explain says in our own words why the vault refused. What it wrote is not shown, because it repeats names, callers and resource ids.
 func (s *session) explain(reply secrets.Reply) error {
@@ -163,8 +202,8 @@ func (s *session) explain(reply secrets.Reply) error {
 	switch {
 	case reply.Status == http.StatusUnauthorized:
 		reason := "Key Vault does not accept this function's access token"
-		if tenant := tenantForm.FindStringSubmatch(strings.Join(reply.Header.Values("WWW-Authenticate"), " ")); tenant != nil {
-			reason += fmt.Sprintf("; the vault belongs to the tenant %s", tenant[1])
+		if tenant, ok := tenantOf(strings.Join(reply.Header.Values("WWW-Authenticate"), " ")); ok {
+			reason += "; the vault belongs to the tenant " + tenant
 		}
 		return refuse(reason, nil)
 	case reply.Status == http.StatusNotFound && out.Error.Code == "SecretNotFound":
