@@ -11,7 +11,7 @@ STATICCHECK := go tool -modfile=.tools/go.mod staticcheck
 GO_FILES = $$(find . -name '*.go' -not -path '*/node_modules/*')
 E2E := localdev/e2e
 
-.PHONY: help run demo build test bench lint check fuzz e2e
+.PHONY: help run demo build package test bench lint check fuzz e2e
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "%-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ build: ## Build the functions for their platforms, into dist/
 	GOARCH=amd64 $(BUILD) -o dist/azure/handler ./functions/azure/gateway
 	cp -R functions/azure/gateway/host.json functions/azure/gateway/gateway dist/azure/
 
+package: ## Zip the functions for infra, with checksums and SBOMs, into dist/package/
+	go run ./localdev/pack -out dist/package
+
 test: e2e ## Vet, then all tests with the race detector
 	go vet ./...
 	go test -race -shuffle=on ./...
@@ -50,7 +53,7 @@ $(E2E)/node_modules/.package-lock.json: $(E2E)/package-lock.json $(E2E)/package.
 	@touch $@
 
 bench: ## Cold start, CPU, memory and size, as ratios to bare servers
-	go test -run '^$$' -bench . -benchmem -timeout 30m ./localdev/bench
+	go test -run '^$$' -bench . -timeout 30m ./localdev/bench
 
 fuzz: ## Every fuzz test for FUZZTIME (10s) each
 	@set -e; for dir in $$(grep -rl --include='*_test.go' --exclude-dir=node_modules '^func Fuzz' . | xargs -n1 dirname | sort -u); do \

@@ -1,0 +1,101 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"debug/buildinfo"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+)
+
+// environment is what the go command gets: of this process's, what says where
+// Go keeps and gets things; everything that would change a build is set.
+func environment(goarch string) []string {
+	kept := []string{"PATH", "HOME", "TMPDIR", "GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GONOPROXY", "GOPRIVATE", "GOSUMDB", "GONOSUMDB", "GOTOOLCHAIN", "GOROOT",
+		"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE"}
+	set := []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + goarch, "GOAMD64=v1", "GOARM64=v8.0", "GOFLAGS=", "GOEXPERIMENT=", "GOWORK=off", "GOENV=off"}
+	for _, name := range kept {
+		if value, ok := os.LookupEnv(name); ok {
+			set = append(set, name+"="+value)
+		}
+	}
+	return set
+}
+
+// command runs the go command in a folder and returns what it prints.
+func command(ctx context.Context, dir, goarch string, arguments ...string) ([]byte, error) {
+	c := exec.CommandContext(ctx, "go", arguments...)
+	c.Dir, c.Env = dir, environment(goarch)
+	var problems bytes.Buffer
+	c.Stderr = &problems
+	out, err := c.Output()
+	if err != nil {
+		return nil, fmt.Errorf("go %s: %w: %s", arguments[0], err, strings.TrimSpace(problems.String()))
+	}
+	return out, nil
+}
+
+// program is a build of one command.
+type program struct {
+	path   string // of its package, below the product's source
+	goarch string
+	tags   string
+}
+
+// build returns the program and the modules that are linked into it.
+func (p program) build(ctx context.Context, root, work string) ([]byte, []module, error) {
+	binary := filepath.Join(work, "program")
+	if _, err := command(ctx, root, p.goarch, "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-tags="+p.tags, "-o", binary, "./"+p.path); err != nil {
+		return nil, nil, err
+	}
+	data, err := os.ReadFile(binary)
+	if err != nil {
+		return nil, nil, err
+	}
+	info, err := buildinfo.Read(bytes.NewReader(data))
+	if err != nil {
+		return nil, nil, err
+	}
+	modules := []module{standardLibrary(info.GoVersion)}
+	for _, dep := range info.Deps {
+		if dep.Replace != nil {
+			dep = dep.Replace
+		}
+		modules = append(modules, module{path: dep.Path, version: dep.Version, sum: dep.Sum})
+	}
+	return data, modules, nil
+}
+
+// lambda is a package for the runtime provided.al2023, which starts the program
+// that is named bootstrap.
+func lambda(goarch string) func(context.Context, string, string) (contents, error) {
+	return func(ctx context.Context, root, work string) (contents, error) {
+		data, modules, err := program{path: "functions/aws/gateway", goarch: goarch, tags: "lambda.norpc"}.build(ctx, root, work)
+		if err != nil {
+			return contents{}, err
+		}
+		return contents{files: []file{{name: "bootstrap", data: data, executable: true}}, modules: modules}, nil
+	}
+}
+
+// customHandler is a package for Azure Functions: the program that host.json
+// names, and a folder for each function.
+func customHandler(ctx context.Context, root, work string) (contents, error) {
+	const folder = "functions/azure/gateway"
+	data, modules, err := program{path: folder, goarch: "amd64"}.build(ctx, root, work)
+	if err != nil {
+		return contents{}, err
+	}
+	c := contents{files: []file{{name: "handler", data: data, executable: true}}, modules: modules}
+	for _, name := range []string{"host.json", "gateway/function.json"} {
+		data, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(folder), filepath.FromSlash(name)))
+		if err != nil {
+			return contents{}, err
+		}
+		c.files = append(c.files, file{name: name, data: data})
+	}
+	return c, nil
+}
