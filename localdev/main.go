@@ -3,6 +3,11 @@
 //	go run ./localdev          all gateways, against stand-ins for the clouds
 //	go run ./localdev demo     one chat per cloud, plain and streamed, then exit
 //
+// and has two commands about documents, which start nothing:
+//
+//	go run ./localdev check FILE     explain a document: who, what, how, with which permissions
+//	go run ./localdev import FILE    turn a Kong configuration into a document
+//
 // Everything listens on the loopback address, and nothing outside the machine
 // is called, except the server that -model names.
 package main
@@ -45,8 +50,12 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 		case "run":
 		case "demo":
 			command = demo
+		case "check":
+			return checkDocument(args[1:], out)
+		case "import":
+			return importKong(args[1:], out, log)
 		default:
-			return fmt.Errorf("unknown command %q: there are run (the default) and demo", args[0])
+			return fmt.Errorf("unknown command %q: there are run (the default), demo, check and import", args[0])
 		}
 		args = args[1:]
 	}

@@ -1,0 +1,209 @@
+// Package check explains a document without touching anything that it describes: who may call, which models there are, how a
+// function on each cloud proves itself to each of them step by step, and what has to be allowed and trusted for that.
+//
+// It says what the functions do, as plain text for whoever writes the document and sets up the clouds. What a cloud's function
+// cannot do is taken from config itself. The package opens no connection, looks for no credential and reads no secret.
+package check
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/postern-ai/postern/shared/config"
+)
+
+// Explain returns the explanation of a document. Its error is the *config.Problems of a document that does not load.
+func Explain(data []byte) (string, error) {
+	d, err := config.Load(data)
+	if err != nil {
+		return "", err
+	}
+	refusals := refusals(data)
+	p := &page{}
+	p.callers(d)
+	p.policy(d)
+	for i := range d.Upstreams {
+		p.upstream(&d.Upstreams[i], func(cloud config.Cloud) []string { return refusals[cloud][i] })
+	}
+	p.settings(d)
+	p.warnings(d)
+	return p.String(), nil
+}
+
+func clouds() []config.Cloud { return []config.Cloud{config.AWS, config.GCP, config.Azure} }
+
+// functionOn names a cloud's function.
+func functionOn(c config.Cloud) string {
+	return map[config.Cloud]string{config.AWS: "on AWS", config.GCP: "on Google Cloud", config.Azure: "on Azure"}[c]
+}
+
+// refusals are what each cloud's functions say against an upstream when they start.
+func refusals(data []byte) map[config.Cloud]map[int][]string {
+	all := map[config.Cloud]map[int][]string{}
+	for _, cloud := range clouds() {
+		all[cloud] = map[int][]string{}
+		environment := map[string]string{"POSTERN_CONFIG": string(data), "POSTERN_PLATFORM_IAM": "true"}
+		if cloud == config.AWS {
+			environment["AWS_REGION"] = "us-east-1" // every function there has one
+		}
+		_, err := config.FromEnvironment(cloud, func(name string) string { return environment[name] }, nil)
+		problems, ok := errors.AsType[*config.Problems](err)
+		if !ok {
+			continue
+		}
+		for _, problem := range problems.List {
+			var i int
+			if _, err := fmt.Sscanf(problem.Path, "upstreams[%d]", &i); err == nil {
+				_, field, _ := strings.Cut(problem.Path, ".")
+				all[cloud][i] = append(all[cloud][i], field+": "+problem.Message+"; "+problem.Remedy)
+			}
+		}
+	}
+	return all
+}
+
+// page is text that is being written, in lines of at most a certain width.
+type page struct{ strings.Builder }
+
+const width = 110
+
+// line writes a text, broken into lines that hang under the text of the first one.
+func (p *page) line(lead, text string) {
+	room := width - len(lead)
+	line := lead
+	used := 0
+	for word := range strings.FieldsSeq(text) {
+		if used > 0 && used+1+len(word) > room {
+			p.WriteString(line + "\n")
+			line, used = strings.Repeat(" ", len(lead)), 0
+		}
+		if used > 0 {
+			line += " "
+			used++
+		}
+		line += word
+		used += len(word)
+	}
+	p.WriteString(strings.TrimRight(line, " ") + "\n")
+}
+
+// callers says who is let in.
+func (p *page) callers(d *config.Document) {
+	p.WriteString("Who may call\n")
+	for _, c := range d.Callers {
+		p.line("  - ", fmt.Sprintf("bearers of a token of %s (%s) for the audience %s, signed with %s", c.Issuer, c.Name, list(c.Audiences, "or"), list(c.Algorithms, "or")))
+	}
+	if !d.PlatformCallers {
+		return
+	}
+	p.line("  - ", "callers whom the platform's IAM has admitted:")
+	p.line("    on AWS: ", "with a function URL of authorization type AWS_IAM, whoever may lambda:InvokeFunctionUrl on it")
+	p.line("    on Google Cloud: ", "whoever has roles/run.invoker on the service; the function cannot see whether that check is on, so allUsers must not have it")
+	p.line("    on Azure: ", "whom App Service authentication has let in; the function cannot see whether it is on and required")
+}
+
+// policy says who may use which model, and which models nobody may use.
+func (p *page) policy(d *config.Document) {
+	p.WriteString("\nWho may use what\n")
+	names := config.NewRouter(d).Models()
+	if len(d.Policy) == 0 {
+		p.line("  ", "Every caller may use every model, because the document has no policy and no issuer of callers.")
+		return
+	}
+	for _, r := range d.Policy {
+		var who []string
+		if len(r.Match.Subjects) > 0 {
+			who = append(who, "the subject "+list(r.Match.Subjects, "or"))
+		}
+		if len(r.Match.Groups) > 0 {
+			who = append(who, "the group "+list(r.Match.Groups, "or"))
+		}
+		if r.Match.Issuer != "" {
+			who = append(who, "the issuer "+r.Match.Issuer)
+		}
+		text := "every caller may use "
+		if len(who) > 0 {
+			text = "callers with " + strings.Join(who, ", and ") + " may use "
+		}
+		text += list(r.Models, "and")
+		covered := slices.DeleteFunc(slices.Clone(names), func(name string) bool { return !allows(r, name) })
+		if !slices.Equal(covered, r.Models) && len(covered) > 0 {
+			text += " (now " + list(covered, "and") + ")"
+		}
+		p.line("  - "+r.Name+": ", text)
+	}
+	p.line("  - ", "what no rule allows is denied")
+	orphans := slices.DeleteFunc(slices.Clone(names), func(name string) bool {
+		return slices.ContainsFunc(d.Policy, func(r config.Rule) bool { return allows(r, name) })
+	})
+	if len(orphans) > 0 {
+		p.line("  - ", "no rule lets anybody use "+list(orphans, "or"))
+	}
+}
+
+func allows(r config.Rule, model string) bool {
+	return slices.ContainsFunc(r.Models, func(pattern string) bool { return config.Matches(pattern, model) })
+}
+
+// settings are what holds for all requests.
+func (p *page) settings(d *config.Document) {
+	p.WriteString("\nFor every request\n")
+	bodies := "prompts and answers are never logged"
+	if d.Logging.LogPayloads {
+		bodies = "prompts and answers ARE logged"
+	}
+	statistics := "without usage and durations"
+	if d.Logging.LogStatistics {
+		statistics = "with usage and durations"
+	}
+	p.line("  - ", "one log line, "+statistics+"; "+bodies)
+	p.line("  - ", fmt.Sprintf("a body of at most %d bytes, nested at most %d deep, with at most %d messages", d.Limits.MaxBodyBytes, d.Limits.MaxDepth, d.Limits.MaxMessages))
+	p.line("  - ", "at most "+length(d.Limits.RequestTimeout)+" for the whole answer, "+length(d.Limits.FirstByteTimeout)+" until it begins")
+	if slices.ContainsFunc(d.Upstreams, func(u config.Upstream) bool { return u.CredentialRef != "" || u.ClientCertificateRef != "" }) {
+		p.line("  - ", "a secret that was read from a store is used for "+length(d.Cache.SecretTTL)+" before the store is asked again, and read again at once when an upstream rejects it")
+	}
+	if r := d.Cache.Redis; r != nil {
+		text := "tokens are shared between instances, encrypted under the key at " + r.KeyRef.String() + ", in " + r.URL
+		if r.CredentialRef != "" {
+			text += ", whose password is at " + r.CredentialRef.String()
+		}
+		p.line("  - ", text)
+	}
+}
+
+func (p *page) warnings(d *config.Document) {
+	if len(d.Warnings) == 0 {
+		return
+	}
+	p.WriteString("\nWorth knowing\n")
+	for _, w := range d.Warnings {
+		p.line("  - ", w.String())
+	}
+}
+
+// list writes names as a phrase: "a", "a and b", "a, b and c".
+func list(names []string, last string) string {
+	switch n := len(names); n {
+	case 0:
+		return ""
+	case 1:
+		return names[0]
+	default:
+		return strings.Join(names[:n-1], ", ") + " " + last + " " + names[n-1]
+	}
+}
+
+// length writes a length of time as documents do: 5m, not 5m0s.
+func length(d time.Duration) string {
+	text := d.String()
+	if strings.HasSuffix(text, "m0s") {
+		text = strings.TrimSuffix(text, "0s")
+	}
+	if strings.HasSuffix(text, "h0m") {
+		text = strings.TrimSuffix(text, "0m")
+	}
+	return text
+}

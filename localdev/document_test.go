@@ -1,0 +1,46 @@
+package main
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestDocumentCommands(t *testing.T) {
+	t.Parallel()
+	const seed = "config:\n  auth: {azure_use_managed_identity: true}\n  model: {provider: azure, name: gpt-4o, options: {azure_instance: res, azure_deployment_id: gpt-4o}}\n"
+	cases := []struct {
+		name     string
+		command  string
+		document string
+		out, log string // what they must contain
+		fails    string
+	}{
+		{"an import writes the document, and says on the side what to do", "import", seed, "provider: azure-openai", "1 upstream imported.", ""},
+		{"an import that lacks something still writes the document", "import", "config: {auth: {azure_use_managed_identity: true}}", "upstreams:", "does not load yet", "has to be completed"},
+		{"what is no Kong configuration is not imported", "import", "a: 1", "", "", "no ai-proxy"},
+		{"a check explains a document that loads", "check", "provider: bedrock\naws_region: eu-west-1\n", "Upstream bedrock", "", ""},
+		{"a check of one that does not load lists its problems", "check", "provider: bedrok\n", "did you mean bedrock?", "", "does not load"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			path := filepath.Join(t.TempDir(), "document.yaml")
+			if err := os.WriteFile(path, []byte(c.document), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			var out, log strings.Builder
+			err := run(t.Context(), []string{c.command, path}, &out, &log)
+			if (err != nil) != (c.fails != "") || err != nil && !strings.Contains(err.Error(), c.fails) {
+				t.Errorf("error %v, want %q", err, c.fails)
+			}
+			if !strings.Contains(out.String(), c.out) || !strings.Contains(log.String(), c.log) {
+				t.Errorf("out:\n%s\nlog:\n%s", out.String(), log.String())
+			}
+		})
+	}
+	if err := run(t.Context(), []string{"check"}, nil, nil); err == nil || !strings.Contains(err.Error(), "usage") {
+		t.Errorf("a check of nothing: %v", err)
+	}
+}
