@@ -1,5 +1,9 @@
-// Package googleid gets tokens for the service account that a function runs as on Google Cloud, from the metadata server
-// (https://cloud.google.com/compute/docs/metadata/overview). There is no key in this, and no client library.
+// Package googleid gets Google's tokens, with no client library: for the service account that a function runs as on Google Cloud, from the
+// metadata server ([Metadata]); for an identity of another cloud, by workload identity federation ([Federation]); for a service account that
+// another identity may impersonate ([Impersonation]); and from the credential files that Google's own tools write ([File]).
+//
+// A credential file says where tokens are fetched and what is sent there, and Google's own libraries do as it says. Here every host in it
+// must be Google's own, and every secret that it points to one of those that are meant for this, before anything is read or sent.
 //
 // The package must not know which service the tokens are for, nor when they are fetched anew.
 package googleid
@@ -118,6 +122,11 @@ func (m *Metadata) IDToken(ctx context.Context, audience string) (identity.Token
 		m.email.Store(&claims.Email)
 	}
 	return identity.Token{Value: token, Expires: time.Unix(claims.Expires, 0), Principal: m.principal()}, nil
+}
+
+// IDTokens returns a source of identity tokens for one audience.
+func (m *Metadata) IDTokens(audience string) identity.TokenSource {
+	return identity.TokenFunc(func(ctx context.Context) (identity.Token, error) { return m.IDToken(ctx, audience) })
 }
 
 // ProjectID returns the id of the project that the function runs in.
