@@ -155,7 +155,8 @@ type awsRequest struct {
 	} `json:"headers"`
 }
 
-// awsSubject checks the request as AWS would, and that it was signed for this provider.
+// awsSubject checks the request as AWS would, and that it was made for this provider. Google recommends that the header which says so is
+// signed, and does not require it: not all of its own clients sign it.
 func (s *Server) awsSubject(provider Provider, name, token string) (string, error) {
 	request, region, err := parseAWS(token)
 	if err != nil {
@@ -163,9 +164,6 @@ func (s *Server) awsSubject(provider Provider, name, token string) (string, erro
 	}
 	if target := strings.TrimPrefix(request.Header.Get("X-Goog-Cloud-Target-Resource"), "https:"); target != name {
 		return "", &refusal{"invalid_grant", "The x-goog-cloud-target-resource header does not name the provider."}
-	}
-	if !strings.Contains(request.Header.Get("Authorization"), "x-goog-cloud-target-resource") {
-		return "", &refusal{"invalid_grant", "The x-goog-cloud-target-resource header is not signed."}
 	}
 	key, err := awsauth.Verifier{Keys: s.options.Keys, Service: "sts", Region: region}.Verify(request, nil)
 	if err != nil {

@@ -127,6 +127,22 @@ func TestAnIdentityOfAnotherCloudGetsGooglesToken(t *testing.T) {
 	})
 }
 
+func TestTheProviderIsAmongWhatIsSigned(t *testing.T) {
+	t.Parallel()
+	source := federation(t, func(o *googleid.FederationOptions) {
+		o.Audience, o.Subject, o.AWS, o.AWSRegion = fromAWS, nil, &signer{platform: awscreds.New(awscreds.Options{})}, "eu-central-1"
+		o.HTTP = &http.Client{Transport: wire{http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			token, err := url.QueryUnescape(r.FormValue("subject_token"))
+			if err != nil || !strings.Contains(token, ";x-goog-cloud-target-resource,") || !strings.Contains(token, `"value":"`+fromAWS+`"`) {
+				t.Errorf("the provider is not signed: %v", err)
+			}
+			w.WriteHeader(http.StatusForbidden)
+		})}}
+	})
+	_, err := source.Token(t.Context())
+	wantFailure(t, err, "status 403", false)
+}
+
 func TestAWSCredentialsThatEndedAreFetchedAnewOnce(t *testing.T) {
 	bubble(t, func(t *testing.T) {
 		platform := awscreds.New(awscreds.Options{})
