@@ -10,6 +10,7 @@ import (
 
 	"github.com/go-json-experiment/json"
 
+	"github.com/postern-ai/postern/localdev/golden"
 	"github.com/postern-ai/postern/shared/chat"
 	"github.com/postern-ai/postern/shared/config"
 	"github.com/postern-ai/postern/shared/provider"
@@ -40,7 +41,7 @@ func TestTheAddressIsThatOfAnthropicOrTheDocuments(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			call, err := model.(*provider.Client).Dialect.Encode(decodeRequest(t, `{"model":"m","messages":[{"role":"user","content":"a"}]}`))
+			call, err := model.(*provider.Client).Dialect.Encode(golden.Request(t, `{"model":"m","messages":[{"role":"user","content":"a"}]}`))
 			if err != nil || call.URL != c.url {
 				t.Errorf("sent to %v with error %v", call, err)
 			}
@@ -61,14 +62,14 @@ func TestThoughtsSurviveARoundOfTools(t *testing.T) {
 	const ask = `{"model":"claude-opus-5-5","reasoning_effort":"high","tools":[{"type":"function","function":{"name":"clock"}}],"messages":[{"role":"user","content":"clock please"}`
 	for name, answer := range map[string]func(*testing.T) chat.Message{
 		"a whole answer": func(t *testing.T) chat.Message {
-			resp, err := model.Chat(t.Context(), decodeRequest(t, ask+`]}`))
+			resp, err := model.Chat(t.Context(), golden.Request(t, ask+`]}`))
 			if err != nil {
 				t.Fatal(err)
 			}
 			return chat.Message{Role: chat.RoleAssistant, ToolCalls: resp.Choices[0].Message.ToolCalls}
 		},
 		"a stream": func(t *testing.T) chat.Message {
-			stream, err := model.Stream(t.Context(), decodeRequest(t, ask+`],"stream":true}`))
+			stream, err := model.Stream(t.Context(), golden.Request(t, ask+`],"stream":true}`))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -79,10 +80,10 @@ func TestThoughtsSurviveARoundOfTools(t *testing.T) {
 			t.Parallel()
 			said := answer(t)
 			if len(said.ToolCalls) != 1 || !strings.Contains(string(said.ToolCalls[0].ExtraContent), `"signature"`) {
-				t.Fatalf("the answer is %s", encode(t, said))
+				t.Fatalf("the answer is %s", golden.JSON(t, said))
 			}
-			echo, result := string(encode(t, said)), `{"role":"tool","tool_call_id":"`+said.ToolCalls[0].ID+`","content":"nine"}`
-			resp, err := model.Chat(t.Context(), decodeRequest(t, ask+`,`+echo+`,`+result+`]}`))
+			echo, result := string(golden.JSON(t, said)), `{"role":"tool","tool_call_id":"`+said.ToolCalls[0].ID+`","content":"nine"}`
+			resp, err := model.Chat(t.Context(), golden.Request(t, ask+`,`+echo+`,`+result+`]}`))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -91,7 +92,7 @@ func TestThoughtsSurviveARoundOfTools(t *testing.T) {
 			}
 			// Changed, they are refused: so they do arrive, and as they were.
 			changed := strings.Replace(echo, `"thinking":""`, `"thinking":"x"`, 1)
-			_, err = model.Chat(t.Context(), decodeRequest(t, ask+`,`+changed+`,`+result+`]}`))
+			_, err = model.Chat(t.Context(), golden.Request(t, ask+`,`+changed+`,`+result+`]}`))
 			if e, ok := errors.AsType[*chat.Error](err); !ok || e.Status != 400 || !strings.Contains(e.Message, "Invalid `signature` in `thinking` block") {
 				t.Errorf("got %v", err)
 			}
@@ -125,7 +126,7 @@ func gather(t *testing.T, stream iter.Seq2[*chat.Chunk, error]) []chat.ToolCall 
 // sends.
 func TestThoughtsAreBounded(t *testing.T) {
 	t.Parallel()
-	req := decodeRequest(t, `{"model":"m","messages":[{"role":"user","content":"a"}],"tools":[{"type":"function","function":{"name":"f"}}]}`)
+	req := golden.Request(t, `{"model":"m","messages":[{"role":"user","content":"a"}],"tools":[{"type":"function","function":{"name":"f"}}]}`)
 	long := strings.Repeat("a", 1<<20)
 	for name, delta := range map[string]string{
 		"thoughts":     `{"type":"thinking_delta","thinking":"` + long + `"}`,
@@ -183,7 +184,7 @@ func TestFaultsOfTheStandIn(t *testing.T) {
 	} {
 		t.Run(c.prompt, func(t *testing.T) {
 			t.Parallel()
-			req := decodeRequest(t, `{"model":"claude-sonnet-4-6","messages":[{"role":"user","content":"`+c.prompt+`"}]}`)
+			req := golden.Request(t, `{"model":"claude-sonnet-4-6","messages":[{"role":"user","content":"`+c.prompt+`"}]}`)
 			for _, ask := range []func(context.Context, *chat.Request) error{
 				func(ctx context.Context, r *chat.Request) error { _, err := model.Chat(ctx, r); return err },
 				func(ctx context.Context, r *chat.Request) error {
@@ -210,7 +211,7 @@ func TestAnswersCanBeWritten(t *testing.T) {
 		t.Fatal(err)
 	}
 	if u := resp.Usage; u.PromptTokens != 0 || u.CompletionTokensDetails.ReasoningTokens != 5 {
-		t.Errorf("the usage is %s", encode(t, u))
+		t.Errorf("the usage is %s", golden.JSON(t, u))
 	}
 	if _, err := json.Marshal(resp); err != nil {
 		t.Error(err)

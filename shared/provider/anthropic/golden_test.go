@@ -3,32 +3,23 @@ package anthropic_test
 import (
 	"bytes"
 	stdjson "encoding/json"
-	"errors"
-	"flag"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	sdk "github.com/anthropics/anthropic-sdk-go"
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 	"github.com/google/go-cmp/cmp"
-	"golang.org/x/tools/txtar"
 
-	"github.com/postern-ai/postern/localdev/contract"
+	"github.com/postern-ai/postern/localdev/golden"
 	"github.com/postern-ai/postern/shared/chat"
 	"github.com/postern-ai/postern/shared/provider"
 	"github.com/postern-ai/postern/shared/provider/anthropic"
 	"github.com/postern-ai/postern/shared/sse"
 )
-
-var update = flag.Bool("update", false, "write what the golden files should hold")
 
 // dialect returns the pure part of the provider.
 func dialect(t testing.TB) provider.Dialect {
@@ -40,111 +31,17 @@ func dialect(t testing.TB) provider.Dialect {
 	return model.(*provider.Client).Dialect
 }
 
-// files are those of a txtar archive by name. A name that begins with given-
-// is what a case starts from; the others are what comes of it.
-type files map[string]string
-
-// golden runs a function on every archive of a folder.
-func golden(t *testing.T, folder string, run func(*testing.T, files) files) {
-	t.Helper()
-	paths, err := filepath.Glob(filepath.Join("testdata", folder, "*.txtar"))
-	if err != nil || len(paths) == 0 {
-		t.Fatalf("no golden files in %s: %v", folder, err)
-	}
-	for _, path := range paths {
-		t.Run(strings.TrimSuffix(filepath.Base(path), ".txtar"), func(t *testing.T) {
-			t.Parallel()
-			checkGolden(t, path, run)
-		})
-	}
-}
-
-func checkGolden(t *testing.T, path string, run func(*testing.T, files) files) {
-	archive, err := txtar.ParseFile(path)
-	if err != nil {
-		t.Fatal(err)
-	}
-	given, want := files{}, files{}
-	var kept []txtar.File
-	for _, f := range archive.Files {
-		if strings.HasPrefix(f.Name, "given-") {
-			given[f.Name] = string(f.Data)
-			kept = append(kept, f)
-			continue
-		}
-		want[f.Name] = string(f.Data)
-	}
-	got := run(t, given)
-	if !*update {
-		if d := cmp.Diff(want, got); d != "" {
-			t.Error(d)
-		}
-		return
-	}
-	for _, name := range []string{"upstream.json", "response.json", "chunks", "error.json"} {
-		if text, ok := got[name]; ok {
-			kept = append(kept, txtar.File{Name: name, Data: []byte(text)})
-		}
-	}
-	archive.Files = kept
-	if err := os.WriteFile(path, txtar.Format(archive), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
-
-// tidy writes JSON so that it can be read, and keeps the order of its members.
-func tidy(t *testing.T, v []byte) string {
-	t.Helper()
-	value := jsontext.Value(bytes.Clone(v))
-	if err := value.Format(jsontext.WithIndent("  "), jsontext.CanonicalizeRawInts(false), jsontext.CanonicalizeRawFloats(false)); err != nil {
-		t.Fatalf("%v in %s", err, v)
-	}
-	return string(value) + "\n"
-}
-
-func encode(t *testing.T, v any) []byte {
-	t.Helper()
-	out, err := json.Marshal(v, json.Deterministic(true))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return out
-}
-
-// errorFile describes an error as the caller sees it, and its private cause.
-func errorFile(t *testing.T, err error) string {
-	t.Helper()
-	e, ok := errors.AsType[*chat.Error](err)
-	if !ok {
-		return "unreadable: " + err.Error() + "\n"
-	}
-	text := fmt.Sprintf("%d\n", e.Status)
-	if e.Err != nil {
-		text += fmt.Sprintf("cause: %v\n", e.Err)
-	}
-	return text + tidy(t, e.Body())
-}
-
-func decodeRequest(t *testing.T, body string) *chat.Request {
-	t.Helper()
-	req, err := chat.Decode([]byte(body), chat.Limits{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return req
-}
-
 func TestRequestsAreTranslated(t *testing.T) {
 	t.Parallel()
 	d := dialect(t)
-	golden(t, "request", func(t *testing.T, given files) files {
-		req := decodeRequest(t, given["given-request.json"])
-		before := string(encode(t, req))
+	golden.Run(t, "request", func(t *testing.T, given golden.Files) golden.Files {
+		req := golden.Request(t, given["given-request.json"])
+		before := string(golden.JSON(t, req))
 		call, err := d.Encode(req)
 		if err != nil {
-			return files{"error.json": errorFile(t, err)}
+			return golden.Files{"error.json": golden.Error(t, err)}
 		}
-		if d := cmp.Diff(before, string(encode(t, req))); d != "" {
+		if d := cmp.Diff(before, string(golden.JSON(t, req))); d != "" {
 			t.Errorf("the request was changed: %s", d)
 		}
 		if call.URL != "https://api.anthropic.com/v1/messages" || !cmp.Equal(call.Header, http.Header{"Anthropic-Version": {"2023-06-01"}}) {
@@ -154,7 +51,7 @@ func TestRequestsAreTranslated(t *testing.T) {
 		if _, isRefused := given["given-refusal"]; !isRefused {
 			taken(t, call)
 		}
-		return files{"upstream.json": tidy(t, call.Body)}
+		return golden.Files{"upstream.json": golden.Tidy(t, call.Body)}
 	})
 }
 
@@ -199,75 +96,41 @@ func taken(t *testing.T, call *provider.Call) {
 	}
 }
 
-// openAI opens an exchange of OpenAI's own description, or one that finds
-// nothing wrong where there is none.
-func openAI(t *testing.T, request string) *contract.Exchange {
-	t.Helper()
-	dir, ok := contract.Dir()
-	if !ok {
-		t.Log("the vendors' descriptions are not there: answers are not checked against them")
-		return &contract.Exchange{}
-	}
-	description, err := contract.OpenAI(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	exchange, problems := description.Request(contract.Request{
-		Method: http.MethodPost, Path: "/v1/chat/completions",
-		Header: http.Header{"Content-Type": {"application/json"}}, Body: []byte(request),
-	})
-	if len(problems) > 0 {
-		t.Fatal(problems)
-	}
-	return exchange
-}
-
-// fits reports problems other than members that go beyond OpenAI's
-// description, as extra_content and reasoning_content do.
-func fits(t *testing.T, problems []contract.Problem) {
-	t.Helper()
-	for _, p := range problems {
-		if !p.Unknown {
-			t.Error(p)
-		}
-	}
-}
-
 func TestAnswersAreTranslated(t *testing.T) {
 	t.Parallel()
 	d := dialect(t)
-	exchange := openAI(t, `{"model":"m","messages":[{"role":"user","content":"a"}]}`)
-	golden(t, "answer", func(t *testing.T, given files) files {
+	judge := golden.Completions(t, false)
+	golden.Run(t, "answer", func(t *testing.T, given golden.Files) golden.Files {
 		resp, err := d.Decode(&chat.Request{}, []byte(given["given-answer.json"]))
 		if err != nil {
-			return files{"error.json": errorFile(t, err)}
+			return golden.Files{"error.json": golden.Error(t, err)}
 		}
 		resp.Object, resp.Created = chat.ObjectCompletion, 1768478400
-		body := encode(t, resp)
-		fits(t, exchange.Response(contract.Response{Status: http.StatusOK, Header: http.Header{"Content-Type": {"application/json"}}, Body: body}))
-		return files{"response.json": tidy(t, body)}
+		body := golden.JSON(t, resp)
+		judge.Answer(t, body)
+		return golden.Files{"response.json": golden.Tidy(t, body)}
 	})
 }
 
 func TestStreamsAreTranslated(t *testing.T) {
 	t.Parallel()
 	d := dialect(t)
-	exchange := openAI(t, `{"model":"m","stream":true,"messages":[{"role":"user","content":"a"}]}`)
-	golden(t, "stream", func(t *testing.T, given files) files {
+	judge := golden.Completions(t, true)
+	golden.Run(t, "stream", func(t *testing.T, given golden.Files) golden.Files {
 		body, ok := given["given-request.json"]
 		if !ok {
 			body = `{"model":"m","stream":true,"messages":[{"role":"user","content":"a"}],"tools":[{"type":"function","function":{"name":"f"}}]}`
 		}
-		chunks, err := readStream(d, decodeRequest(t, body), given["given-events"])
-		got := files{"chunks": ""}
+		chunks, err := readStream(d, golden.Request(t, body), given["given-events"])
+		got := golden.Files{"chunks": ""}
 		for _, chunk := range chunks {
 			chunk.Object, chunk.Created = chat.ObjectChunk, 1768478400
-			body := encode(t, chunk)
-			fits(t, exchange.Event(contract.Event{Data: body}))
+			body := golden.JSON(t, chunk)
+			judge.Chunk(t, body)
 			got["chunks"] += string(body) + "\n"
 		}
 		if err != nil {
-			got["error.json"] = errorFile(t, err)
+			got["error.json"] = golden.Error(t, err)
 			return got
 		}
 		if _, differs := given["given-difference"]; !differs {
@@ -332,7 +195,7 @@ func agrees(t *testing.T, events string, chunks []*chat.Chunk) {
 		want.Text += b.Text
 		want.Thoughts += b.Thinking
 		if b.Type == "tool_use" {
-			want.Calls = append(want.Calls, b.ID+" "+b.Name+" "+tidy(t, b.Input))
+			want.Calls = append(want.Calls, b.ID+" "+b.Name+" "+golden.Tidy(t, b.Input))
 		}
 	}
 	got := addUp(chunks, func(s *sum, c *chat.Chunk) {
@@ -352,7 +215,7 @@ func agrees(t *testing.T, events string, chunks []*chat.Chunk) {
 	})
 	for i, call := range got.Calls {
 		start := strings.Index(call, "{")
-		got.Calls[i] = call[:start] + tidy(t, []byte(call[start:]))
+		got.Calls[i] = call[:start] + golden.Tidy(t, []byte(call[start:]))
 	}
 	if d := cmp.Diff(want, got); d != "" {
 		t.Errorf("Anthropic's own client makes something else of the events: %s", d)
@@ -377,7 +240,7 @@ func deref(s *string) string {
 func TestFaultsAreTranslated(t *testing.T) {
 	t.Parallel()
 	d := dialect(t)
-	golden(t, "fault", func(t *testing.T, given files) files {
+	golden.Run(t, "fault", func(t *testing.T, given golden.Files) golden.Files {
 		var status int
 		if _, err := fmt.Sscan(given["given-status"], &status); err != nil {
 			t.Fatal(err)
@@ -386,6 +249,6 @@ func TestFaultsAreTranslated(t *testing.T) {
 		if id := strings.TrimSpace(given["given-request-id"]); id != "" {
 			header.Set("Request-Id", id)
 		}
-		return files{"error.json": errorFile(t, d.Fault(status, header, []byte(given["given-body"])))}
+		return golden.Files{"error.json": golden.Error(t, d.Fault(status, header, []byte(given["given-body"])))}
 	})
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/postern-ai/postern/localdev/fake/awsauth"
 	fake "github.com/postern-ai/postern/localdev/fake/bedrock"
 	"github.com/postern-ai/postern/localdev/fake/brain"
+	"github.com/postern-ai/postern/localdev/golden"
 	"github.com/postern-ai/postern/shared/chat"
 )
 
@@ -69,7 +70,7 @@ func FuzzRequests(f *testing.F) {
 		if other {
 			req.Model = nova
 		}
-		before := encode(t, req)
+		before := golden.JSON(t, req)
 		m := newModel(t, doer(func(r *http.Request) (*http.Response, error) {
 			body, err := io.ReadAll(r.Body)
 			if err != nil {
@@ -104,7 +105,7 @@ func FuzzRequests(f *testing.F) {
 		if e, ok := errors.AsType[*chat.Error](err); err != nil && (!ok || e.Status != http.StatusBadRequest || e.Message == "") {
 			t.Errorf("got %v, want a 400 that says why", err)
 		}
-		if !bytes.Equal(before, encode(t, req)) {
+		if !bytes.Equal(before, golden.JSON(t, req)) {
 			t.Error("the request was changed")
 		}
 	})

@@ -11,6 +11,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/postern-ai/postern/localdev/golden"
 	"github.com/postern-ai/postern/shared/chat"
 	"github.com/postern-ai/postern/shared/config"
 	"github.com/postern-ai/postern/shared/provider"
@@ -34,7 +35,7 @@ func TestTheAddressFollowsTheLocation(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			call, err := model.(*provider.Client).Dialect.Encode(decode(t, `{"model":"gemini-2.5-pro","messages":[{"role":"user","content":"a"}]}`))
+			call, err := model.(*provider.Client).Dialect.Encode(golden.Request(t, `{"model":"gemini-2.5-pro","messages":[{"role":"user","content":"a"}]}`))
 			if err != nil {
 				t.Fatal(err)
 			}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/postern-ai/postern/localdev/golden"
 	"github.com/postern-ai/postern/shared/chat"
 )
 
@@ -96,7 +97,7 @@ func TestWhatCannotBeCarriedIsRefusedByName(t *testing.T) {
 			if model == "" {
 				model = "gemini-2.5-flash"
 			}
-			_, err := d.Encode(decode(t, `{"model":"`+model+`",`+c.request+`}`))
+			_, err := d.Encode(golden.Request(t, `{"model":"`+model+`",`+c.request+`}`))
 			e, ok := errors.AsType[*chat.Error](err)
 			if !ok || e.Status != 400 || e.Type != chat.TypeInvalidRequest {
 				t.Fatalf("got %v, want a 400", err)

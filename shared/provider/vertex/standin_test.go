@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postern-ai/postern/localdev/golden"
 	"github.com/postern-ai/postern/shared/chat"
 	"github.com/postern-ai/postern/shared/provider"
 	"github.com/postern-ai/postern/shared/provider/providertest"
@@ -32,7 +33,7 @@ func served(t *testing.T) provider.Model {
 // answer and the chunks.
 func ask(t *testing.T, model provider.Model, request string) (*chat.Response, []chat.Chunk) {
 	t.Helper()
-	req := decode(t, request)
+	req := golden.Request(t, request)
 	resp, err := model.Chat(t.Context(), req)
 	if err != nil {
 		t.Fatal(err)
@@ -127,7 +128,7 @@ func TestAClientThatDropsSignaturesIsServed(t *testing.T) {
 
 func TestTheTimeToWaitArrives(t *testing.T) {
 	t.Parallel()
-	_, err := served(t).Chat(t.Context(), decode(t, `{"model":"gemini-2.5-flash","messages":[{"role":"user","content":"#fail(429,3)"}]}`))
+	_, err := served(t).Chat(t.Context(), golden.Request(t, `{"model":"gemini-2.5-flash","messages":[{"role":"user","content":"#fail(429,3)"}]}`))
 	if e, ok := errors.AsType[*chat.Error](err); !ok || e.Status != 429 || e.RetryAfter != 3*time.Second {
 		t.Errorf("got %+v", err)
 	}
