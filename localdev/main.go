@@ -63,13 +63,14 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 	flags.SetOutput(log)
 	port := flags.Int("port", 9100, "the first of the `ports` that are used; 0 takes free ones")
 	model := flags.String("model", "", "the base `URL` of an OpenAI-compatible server, such as http://127.0.0.1:11434/v1, whose model answers instead of the built-in one")
+	cross := flags.Bool("cross-cloud", false, "have each gateway serve the models of the other two clouds too, by its own platform's identity")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
 	if flags.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
-	o := stage.Options{Port: *port, Output: log, Problem: func(service string, p contract.Problem) {
+	o := stage.Options{Port: *port, CrossCloud: *cross, Output: log, Problem: func(service string, p contract.Problem) {
 		fmt.Fprintf(log, "contract: %s: %s\n", service, p)
 	}}
 	if *model != "" {

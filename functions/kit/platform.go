@@ -11,7 +11,6 @@ import (
 	"github.com/postern-ai/postern/shared/identity"
 	"github.com/postern-ai/postern/shared/identity/entra"
 	"github.com/postern-ai/postern/shared/identity/exchange"
-	"github.com/postern-ai/postern/shared/identity/googleid"
 	"github.com/postern-ai/postern/shared/identity/sigv4"
 )
 
@@ -47,7 +46,8 @@ func (w *wiring) subject(p proof) (source identity.TokenSource, name string, err
 		})
 		return source, "AWS role", err
 	case config.GCP:
-		return idToken{metadata: w.metadata(nil), audience: cmp.Or(p.audience, p.usual)}, "service account", nil
+		metadata, audience := w.metadata(nil), cmp.Or(p.audience, p.usual)
+		return identity.TokenFunc(func(ctx context.Context) (identity.Token, error) { return metadata.IDToken(ctx, audience) }), "service account", nil
 	case config.Azure:
 		resource := strings.TrimSuffix(cmp.Or(p.audience, entraAudience), "/.default")
 		return entra.New(entra.Options{ClientID: w.Getenv("AZURE_CLIENT_ID"), Scope: resource + "/.default"}), "managed identity", nil
@@ -62,14 +62,4 @@ func (w *wiring) secretSubject(p proof) (token exchange.Secret, name string, err
 		return nil, "", err
 	}
 	return exchange.FromSource(source), name, nil
-}
-
-// idToken gets the service account's identity tokens for one audience.
-type idToken struct {
-	metadata *googleid.Metadata
-	audience string
-}
-
-func (t idToken) Token(ctx context.Context) (identity.Token, error) {
-	return t.metadata.IDToken(ctx, t.audience)
 }

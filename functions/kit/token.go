@@ -15,23 +15,24 @@ import (
 	"github.com/postern-ai/postern/shared/secrets"
 )
 
-// bearer puts a source's tokens on requests. Upstreams whose tokens depend on
-// the same share them; the key says on what. Without one, as for a source that
-// is replaced when its secret is, they are not shared.
+// bearer puts a source's tokens on requests.
 func (w *wiring) bearer(u *config.Upstream, key string, s identity.TokenSource) identity.Authorizer {
-	make := func() *identity.Cache {
-		return identity.NewCache(s, identity.CacheOptions{Refresh: refreshOf(u), OnReplace: w.onReplaceToken(u)})
-	}
-	var cache *identity.Cache
-	if key == "" {
-		cache = make()
-	} else {
-		cache = shared(w, w.tokens, fmt.Sprintf("%s %s %s", key, refreshKey(u), auditKey(u)), make)
-	}
 	if u.Provider == config.Anthropic {
-		return exchange.AnthropicBearer(cache)
+		return exchange.AnthropicBearer(w.cache(u, key, s))
 	}
-	return identity.Bearer(cache)
+	return identity.Bearer(w.cache(u, key, s))
+}
+
+// cache keeps a source's tokens. Upstreams whose tokens depend on the same share
+// them; the key says on what. Without one, as for a source that is replaced
+// when its secret is, they are not shared.
+func (w *wiring) cache(u *config.Upstream, key string, s identity.TokenSource) *identity.Cache {
+	options := identity.CacheOptions{Refresh: refreshOf(u), OnReplace: w.onReplaceToken(u)}
+	if key == "" {
+		return identity.NewCache(s, options)
+	}
+	key = fmt.Sprintf("%s %s %s", key, refreshKey(u), auditKey(u))
+	return shared(w, w.tokens, key, func() *identity.Cache { return identity.NewCache(s, options) })
 }
 
 // shared returns what is kept under a key, or makes it.

@@ -41,6 +41,9 @@ upstreams:
     models: [gpt-4o-mini]
 `,
 	}[cloud]
+	if s.o.CrossCloud {
+		text += s.elsewhere(cloud)
+	}
 	if s.o.Document != nil {
 		return s.o.Document(cloud, text)
 	}
@@ -52,6 +55,9 @@ upstreams:
 // that the SDKs have for them, and the document.
 func (s *Stage) env(cloud string) map[string]string {
 	env := map[string]string{"POSTERN_CONFIG": s.document(cloud)}
+	if s.o.CrossCloud {
+		maps.Copy(env, s.elsewhereEnv())
+	}
 	maps.Copy(env, map[string]map[string]string{
 		AWS: {
 			"AWS_CONTAINER_CREDENTIALS_FULL_URI": s.services.url("container credentials") + "/credentials",

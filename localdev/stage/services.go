@@ -14,7 +14,6 @@ import (
 	"github.com/postern-ai/postern/localdev/fake/metadata"
 	"github.com/postern-ai/postern/localdev/fake/oidc"
 	fakeopenai "github.com/postern-ai/postern/localdev/fake/openai"
-	"github.com/postern-ai/postern/localdev/fake/sts"
 	fakevertex "github.com/postern-ai/postern/localdev/fake/vertex"
 )
 
@@ -53,6 +52,8 @@ type services struct {
 	managed  *managedid.Server
 	creds    *awscreds.Server
 	list     []*service
+
+	federation federation
 }
 
 // url returns the address of a stand-in.
@@ -70,9 +71,10 @@ func (s *Stage) serve(o Options) error {
 	svc := &s.services
 	svc.metadata = metadata.New(metadata.Options{Email: serviceAccount, ProjectID: Project, Region: Location})
 	svc.managed = managedid.New(managedid.Options{
-		Secret: identityHeader, System: managedid.Identity{ClientID: clientID, ObjectID: "33333333-4444-4555-8666-777777777777"},
+		Secret: identityHeader, System: managedid.Identity{ClientID: clientID, ObjectID: objectID},
 	})
 	svc.creds = awscreds.New(awscreds.Options{})
+	s.trust()
 	add := func(name string, h http.Handler) (*service, error) {
 		one := &service{name: name, handler: h}
 		l, err := s.listen(len(svc.list) + firstService)
@@ -94,7 +96,7 @@ func (s *Stage) serve(o Options) error {
 		{name: "container credentials", handler: svc.creds},
 		{name: "metadata server", handler: svc.metadata},
 		{name: "managed identity", handler: svc.managed},
-		{name: "STS", handler: sts.New(svc.creds.Lookup, Region)},
+		{name: "STS", handler: svc.federation.sts},
 	} {
 		if _, err := add(one.name, one.handler); err != nil {
 			return err
@@ -109,8 +111,22 @@ func (s *Stage) serve(o Options) error {
 			return err
 		}
 	}
-	return nil
+	if _, err := add(googleSTS, svc.federation.google); err != nil {
+		return err
+	}
+	l, err := s.listen(len(svc.list) + firstService)
+	if err != nil {
+		return err
+	}
+	svc.list = append(svc.list, &service{name: microsoftEntra, url: "https://" + l.Addr().String()})
+	return s.serveTLS(l, svc.federation.entra)
 }
+
+// Names of the token services.
+const (
+	googleSTS      = "Google STS"
+	microsoftEntra = "Microsoft Entra"
+)
 
 // Names of the model services.
 const (
@@ -124,18 +140,18 @@ func (s *Stage) models(mind brain.Brain) []service {
 	svc := &s.services
 	return []service{
 		{name: bedrock, handler: fakebedrock.New(fakebedrock.Options{
-			Brain: mind, Keys: svc.creds.Lookup, Region: Region,
+			Brain: mind, Keys: svc.federation.sts.Lookup, Region: Region,
 			Signed: func(c fakebedrock.Call) { s.note(Call{bedrock, c.Model, c.Key.ARN}) },
 		})},
 		{name: vertex, handler: fakevertex.New(fakevertex.Options{
 			Brain: mind, Projects: []string{Project},
-			Authorize: func(token string) (string, bool) { return serviceAccount, svc.metadata.Valid(token) },
+			Authorize: svc.vertexCaller,
 			Called:    func(c fakevertex.Call) { s.note(Call{vertex, c.Model, c.Principal}) },
 		})},
 		{name: azureOpenAI, handler: &fakeazure.Server{
 			Brain:       mind,
 			Deployments: []string{"gpt-4o-mini"},
-			Authorize:   func(token string) (string, bool) { return clientID, svc.managed.Valid(token, azureResource) },
+			Authorize:   svc.azureCaller,
 			Called:      func(c fakeazure.Call) { s.note(Call{azureOpenAI, c.Deployment, c.Principal}) },
 		}},
 		{name: openAI, handler: &fakeopenai.Server{

@@ -1,0 +1,321 @@
+package kit
+
+import (
+	"bytes"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/postern-ai/postern/localdev/fake/fault"
+	"github.com/postern-ai/postern/localdev/fake/secretsmanager"
+	"github.com/postern-ai/postern/shared/config"
+	"github.com/postern-ai/postern/shared/identity"
+)
+
+// authorizer wires a document of one upstream.
+func (w *world) authorizer(t *testing.T, cloud config.Cloud, document string, operator map[string]string) identity.Authorizer {
+	t.Helper()
+	wiring, d, err := w.wiring(t, cloud, document, operator)
+	if err != nil {
+		t.Fatal(err)
+	}
+	auth, err := wiring.authorizer(&d.Upstreams[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return auth
+}
+
+// sign has a request authorized and describes its credential.
+func (w *world) sign(t *testing.T, auth identity.Authorizer) (*http.Request, map[string]string) {
+	t.Helper()
+	r := request(t.Context(), t)
+	if err := auth.Authorize(r); err != nil {
+		t.Fatal(err)
+	}
+	return r, w.credential(t, signed{r, bodyOf(t, r)})
+}
+
+// TestTheExamplesOfTheOtherProduct signs requests with its three documents, word
+// for word but for the endpoints that they leave out and the one field that
+// this version refuses.
+func TestTheExamplesOfTheOtherProduct(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	tests := []struct {
+		name, document, secret, text string
+		want                         map[string]string
+	}{
+		{
+			"azure openai with azure ad", `provider: azure-openai
+auth_type: azure_ad
+credential_ref: azure-openai-sp
+scopes:
+  - https://cognitiveservices.azure.com/.default
+mfa_required: false
+refresh_policy: pre-expiry
+azure_instance: my-resource
+`, "azure-openai-sp", `{"tenant_id": "{tenant}", "client_id": "{app}", "client_secret": "` + appSecret + `"}`,
+			only("Authorization", "Bearer of Entra for inference"),
+		},
+		{
+			"bedrock with role chaining", `provider: bedrock
+auth_type: aws_sigv4
+credential_ref: bedrock-irsa-role
+mfa_required: false
+audit_on_rotate: true
+`, "bedrock-irsa-role", "{hub}",
+			only("Authorization", "SigV4 for bedrock in eu-west-1 by arn:aws:sts::123456789012:assumed-role/hub/postern"),
+		},
+		{
+			"self-hosted with oidc", `provider: custom-openai
+auth_type: oidc
+credential_ref: internal-llm-oidc
+issuer: {oauth}
+scopes:
+  - llm:read
+  - llm:invoke
+refresh_policy: pre-expiry
+base_url: https://llm.internal.example.com/v1
+`, "internal-llm-oidc", `{"client_id": "basic", "client_secret": "` + clientPass + `"}`,
+			only("Authorization", `Bearer of the OAuth server for client "basic", subject "basic", scopes [llm:read llm:invoke], audience ""`),
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			w.secrets.Seed(secretsmanager.Secret{Name: test.secret, Text: w.fill(config.AWS, test.text)})
+			_, got := w.sign(t, w.authorizer(t, config.AWS, test.document, nil))
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestTheSecondFactorOfCallersIsForALaterVersion(t *testing.T) {
+	t.Parallel()
+	_, err := config.Load([]byte("provider: bedrock\nauth_type: aws_sigv4\ncredential_ref: bedrock-irsa-role\nmfa_required: true\naudit_on_rotate: true\n"))
+	problems, ok := errors.AsType[*config.Problems](err)
+	if !ok || len(problems.List) != 1 || problems.List[0].Path != "mfa_required" {
+		t.Errorf("got %v, want one problem with mfa_required", err)
+	}
+}
+
+// TestAKeyThatIsRejectedIsReadAgain rotates a key in its store.
+func TestAKeyThatIsRejectedIsReadAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.secrets.Seed(secretsmanager.Secret{Name: "openai", Text: "key-1"})
+	auth := w.authorizer(t, config.AWS, "provider: openai\nauth_type: api_key\ncredential_ref: openai\n", nil)
+	step := func(name, want string) *http.Request {
+		t.Helper()
+		r, got := w.sign(t, auth)
+		if got["Authorization"] != "Bearer "+want {
+			t.Errorf("%s: got %q, want %q", name, got["Authorization"], want)
+		}
+		return r
+	}
+	first := step("at first", "key-1")
+	w.secrets.Seed(secretsmanager.Secret{Name: "openai", Text: "key-2"})
+	step("while the upstream accepts it", "key-1")
+	auth.Rejected(first)
+	step("once it was rejected", "key-2")
+	auth.Rejected(first)
+	step("when the old one is rejected again", "key-2")
+}
+
+// TestThePreviousKeyStandsInForOneThatIsNotKnownYet: at the beginning of a
+// rotation's grace both are in use, and which of them an upstream knows is not
+// certain.
+func TestThePreviousKeyStandsInForOneThatIsNotKnownYet(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.secrets.Seed(secretsmanager.Secret{Name: "anthropic", Text: "key-1"})
+	w.secrets.Seed(secretsmanager.Secret{Name: "anthropic", Text: "key-2"})
+	auth := w.authorizer(t, config.AWS, "provider: anthropic\nauth_type: api_key\ncredential_ref: anthropic\n", nil)
+	newer, got := w.sign(t, auth)
+	if got["X-Api-Key"] != "key-2" {
+		t.Errorf("at first: got %v", got)
+	}
+	auth.Rejected(newer)
+	if _, got := w.sign(t, auth); got["X-Api-Key"] != "key-1" {
+		t.Errorf("once it was rejected: got %v", got)
+	}
+}
+
+// TestAStoreThatIsDownDoesNotStopAnyone keeps the key in use and says so.
+func TestAStoreThatIsDownDoesNotStopAnyone(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var log lockedBuffer
+	w.log = slog.New(slog.NewTextHandler(&log, nil))
+	w.secrets.Seed(secretsmanager.Secret{Name: "openai", Text: "key-1"})
+	auth := w.authorizer(t, config.AWS, "provider: openai\nauth_type: api_key\ncredential_ref: openai\n", nil)
+	first, _ := w.sign(t, auth)
+	w.secrets.Faults.Before("GetSecretValue").Set(fault.Fault{Status: 503, Body: "{}"})
+	auth.Rejected(first)
+	if _, got := w.sign(t, auth); got["Authorization"] != "Bearer key-1" {
+		t.Errorf("got %v", got)
+	}
+	if text := log.String(); !strings.Contains(text, "secret store cannot be asked") || strings.Contains(text, "key-1") {
+		t.Errorf("the log says %q", text)
+	}
+}
+
+// TestAClientsSecretThatIsNotAcceptedIsReadAgain rotates the secret of an OAuth
+// client at its server and in its store.
+func TestAClientsSecretThatIsNotAcceptedIsReadAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.secrets.Seed(secretsmanager.Secret{Name: "client", Text: clientPass})
+	auth := w.authorizer(t, config.AWS, "provider: openai\nauth_type: oauth2\ntoken_endpoint: '{oauth}/token'\nclient_id: basic\ncredential_ref: client\n", nil)
+	first, _ := w.sign(t, auth)
+	w.oauth.SetSecret("basic", "the next one")
+	w.secrets.Seed(secretsmanager.Secret{Name: "client", Text: "the next one"})
+	auth.Rejected(first)
+	second, got := w.sign(t, auth)
+	if first.Header.Get("Authorization") == second.Header.Get("Authorization") || !strings.Contains(got["Authorization"], `client "basic"`) {
+		t.Errorf("got %v", got)
+	}
+}
+
+// TestColdRequestsFetchOnce has many requests of several upstreams that stand
+// for the same identity come at once.
+func TestColdRequestsFetchOnce(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	upstream := func(name string) string {
+		return "- {name: " + name + ", provider: bedrock, auth_type: aws_sigv4, aws_region: eu-west-1, aws_roles: [{role_arn: '{hub}', session_name: gateway}]}\n"
+	}
+	wiring, d, err := w.wiring(t, config.GCP, "platform_callers: true\nupstreams:\n"+upstream("a")+upstream("b"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var group sync.WaitGroup
+	for i := range d.Upstreams {
+		auth, err := wiring.authorizer(&d.Upstreams[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		for range 100 {
+			r := request(t.Context(), t)
+			group.Go(func() {
+				if err := auth.Authorize(r); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	group.Wait()
+	if got := w.sts.Calls("AssumeRoleWithWebIdentity"); got != 1 {
+		t.Errorf("%d sessions were asked for, want 1", got)
+	}
+}
+
+// TestNothingIsFetchedAtStart wires every cell with nobody there to ask.
+func TestNothingIsFetchedAtStart(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	asked := func() int {
+		return w.metadata.Tokens.Calls() + w.metadata.Identities.Calls() + w.sts.Calls("AssumeRole") + w.oauth.Tokens.Calls()
+	}
+	wiring, d, err := w.wiring(t, config.GCP, "platform_callers: true\nupstreams:\n"+
+		"- {provider: bedrock, aws_region: eu-west-1, aws_roles: ['{hub}']}\n- {provider: vertex}\n- {provider: azure-openai, azure_instance: res, azure_tenant_id: '{tenant}', azure_client_id: '{app}'}\n"+
+		"- {provider: openai, identity_provider_id: i, service_account_id: s}\n- {provider: custom-openai, base_url: https://l.example.com, auth_type: oidc, issuer: '{oauth}', credential_ref: env://C}\n", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range d.Upstreams {
+		if _, err := wiring.model(&d.Upstreams[i]); err != nil {
+			t.Error(err)
+		}
+	}
+	if got := asked(); got != 0 {
+		t.Errorf("%d requests were made", got)
+	}
+}
+
+func TestAStoreOfAnotherCloudIsRefusedAtStart(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	wiring, d, err := w.wiring(t, config.AWS, "provider: openai\nauth_type: api_key\ncredential_ref: gcp-sm://openai\n", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := wiring.model(&d.Upstreams[0]); err == nil || !strings.Contains(err.Error(), `a function on aws has no store for the credential reference "gcp-sm://openai"`) {
+		t.Errorf("got %v", err)
+	}
+}
+
+// TestWhatIsStoredWronglyIsExplained has secrets that are not what the auth type
+// needs. No error repeats them.
+func TestWhatIsStoredWronglyIsExplained(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const canary = "canary-7f3a"
+	tests := []struct{ name, document, stored, want string }{
+		{"a role without its name", "provider: bedrock\nauth_type: aws_sigv4\ncredential_ref: env://STORED\n", `{"role_arn": "` + canary + `"}`, "a role's ARN, or JSON with role_arn"},
+		{"half a pair of keys", "provider: bedrock\nauth_type: aws_sigv4\ncredential_ref: env://STORED\n", `{"aws_secret_access_key": "` + canary + `"}`, "aws_access_key_id and aws_secret_access_key"},
+		{"a text that is no role", "provider: bedrock\nauth_type: aws_sigv4\ncredential_ref: env://STORED\n", canary, "a role's ARN"},
+		{"a service principal without its tenant", "provider: azure-openai\nazure_instance: res\nauth_type: azure_ad\ncredential_ref: env://STORED\n", `{"client_id": "x", "client_secret": "` + canary + `"}`, "JSON with tenant_id, client_id"},
+		{"a client's secret without its id", "provider: openai\nauth_type: oauth2\ntoken_endpoint: '{oauth}/token'\ncredential_ref: env://STORED\n", canary, "JSON with client_id and client_secret"},
+		{"another client's secret", "provider: openai\nauth_type: oauth2\ntoken_endpoint: '{oauth}/token'\nclient_id: a\ncredential_ref: env://STORED\n", `{"client_id": "b", "client_secret": "` + canary + `"}`, "the client's secret, or JSON"},
+		{"nothing", "provider: openai\nauth_type: api_key\ncredential_ref: env://STORED\n", "", "the environment variable is not set"},
+		{"a key with a line break", "provider: openai\nauth_type: api_key\ncredential_ref: env://STORED\n", canary + "\nx", "store the key alone"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			auth := w.authorizer(t, config.AWS, test.document, map[string]string{"STORED": test.stored})
+			err := auth.Authorize(request(t.Context(), t))
+			if err == nil || !strings.Contains(err.Error(), test.want) || strings.Contains(err.Error(), canary) {
+				t.Errorf("got %v, want %q", err, test.want)
+			}
+		})
+	}
+}
+
+// TestAReplacedTokenIsReported by fingerprints, and only when it is asked for.
+func TestAReplacedTokenIsReported(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var log lockedBuffer
+	w.log = slog.New(slog.NewTextHandler(&log, nil))
+	auth := w.authorizer(t, config.GCP, "provider: vertex\naudit_on_rotate: true\n", nil)
+	first, _ := w.sign(t, auth)
+	token := strings.TrimPrefix(first.Header.Get("Authorization"), "Bearer ")
+	if log.String() != "" {
+		t.Errorf("the first token is reported: %s", log.String())
+	}
+	w.metadata.Revoke(token)
+	auth.Rejected(first)
+	w.sign(t, auth)
+	text := log.String()
+	if !strings.Contains(text, "event=AI_PROVIDER_TOKEN_ROTATED upstream=vertex provider=vertex") || !strings.Contains(text, "reason=rejected") || strings.Contains(text, token) {
+		t.Errorf("the log says %q", text)
+	}
+}
+
+// lockedBuffer is a buffer for a log that is written to by several goroutines.
+type lockedBuffer struct {
+	mu     sync.Mutex
+	buffer bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buffer.String()
+}

@@ -1,0 +1,194 @@
+package stage
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/pem"
+	"fmt"
+	"log/slog"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/go-jose/go-jose/v4"
+
+	"github.com/postern-ai/postern/localdev/fake/entra"
+	"github.com/postern-ai/postern/localdev/fake/googlests"
+	"github.com/postern-ai/postern/localdev/fake/jwtauth"
+	"github.com/postern-ai/postern/localdev/fake/managedid"
+	"github.com/postern-ai/postern/localdev/fake/sts"
+)
+
+// Who the functions are on their own clouds, and as whom the other clouds know
+// them.
+const (
+	functionRole  = "arn:aws:iam::123456789012:role/postern-gateway"
+	federatedRole = "arn:aws:iam::123456789012:role/postern-from-elsewhere"
+	awsIssuer     = "https://00000000-1111-4222-8333-444444444444.tokens.sts.global.api.aws"
+	pool          = "//iam.googleapis.com/projects/123456789/locations/global/workloadIdentityPools/postern/providers/"
+	appID         = "44444444-5555-4666-8777-888888888888"
+	objectID      = "33333333-4444-4555-8666-777777777777"
+	entraAudience = "api://AzureADTokenExchange"
+)
+
+// federation are the stand-ins by which the clouds trust each other's
+// functions.
+type federation struct {
+	sts    *sts.Server
+	google *googlests.Server
+	entra  *entra.Server
+	roots  string // the file with the certificate that entra is served under
+}
+
+// trust sets up who trusts whom: AWS, Google and Entra each trust the function
+// of the other two clouds, and nobody else.
+func (s *Stage) trust() {
+	svc := &s.services
+	outbound := &sts.Outbound{Issuer: awsIssuer, RS256: jwtauth.NewSigner("RS256"), ES384: jwtauth.NewSigner("ES384")}
+	issuers := func(issuer string) (jose.JSONWebKeySet, bool) {
+		switch issuer {
+		case awsIssuer:
+			return outbound.KeySet(), true
+		case googlests.Issuer:
+			return svc.metadata.KeySet(), true
+		case managedid.Issuer:
+			return svc.managed.KeySet(), true
+		}
+		return jose.JSONWebKeySet{}, false
+	}
+	svc.federation.sts = sts.NewWith(sts.Options{
+		Keys: svc.creds.Lookup, Region: Region, Issuers: issuers, Outbound: outbound,
+		Roles: []sts.Role{{ARN: federatedRole, Trust: []sts.Trust{
+			{Federated: googlests.Issuer, OriginalAudience: "sts.amazonaws.com", Subject: svc.metadata.Subject()},
+			{Federated: managedid.Issuer, Audience: entraAudience, Subject: objectID},
+		}}},
+	})
+	svc.federation.google = googlests.New(googlests.Options{
+		Keys: svc.federation.sts.Lookup, Issuers: issuers,
+		Providers: map[string]googlests.Provider{
+			pool + AWS:   {AWS: "123456789012"},
+			pool + Azure: {Issuer: managedid.Issuer, Audiences: []string{entraAudience}, Condition: func(subject string) bool { return subject == objectID }},
+		},
+	})
+	svc.federation.entra = entra.New(entra.Options{
+		Tenant: managedid.Tenant, Issuers: issuers, Resources: []string{azureResource},
+		Apps: []entra.App{{ClientID: appID, ObjectID: "55555555-6666-4777-8888-999999999999", Federated: []entra.Federated{
+			{Issuer: awsIssuer, Subject: functionRole, Audience: entraAudience},
+			{Issuer: googlests.Issuer, Subject: svc.metadata.Subject(), Audience: entraAudience},
+		}}},
+	})
+}
+
+// vertexCaller finds whom a token stands for at Vertex AI.
+func (s *services) vertexCaller(token string) (string, bool) {
+	if grant, ok := s.federation.google.Grant(token); ok && s.federation.google.Valid(token) {
+		return grant.Member, true
+	}
+	return serviceAccount, s.metadata.Valid(token)
+}
+
+// azureCaller finds whom a token stands for at Azure OpenAI.
+func (s *services) azureCaller(token string) (string, bool) {
+	if s.federation.entra.Valid(token, azureResource) {
+		return appID, true
+	}
+	return clientID, s.managed.Valid(token, azureResource)
+}
+
+// elsewhere are the upstreams of the other clouds' model services, which a
+// function calls by its own platform's identity alone.
+func (s *Stage) elsewhere(cloud string) string {
+	upstreams := map[string]string{
+		AWS: fmt.Sprintf(`  - provider: bedrock
+    aws_region: %s
+    aws_roles:
+      - {role_arn: %s, session_name: from-%s}
+    models:
+      - {name: %s, model: eu.anthropic.claude-sonnet-4-5-20250929-v1:0}
+`, Region, federatedRole, cloud, Model(AWS)),
+		GCP: fmt.Sprintf(`  - provider: vertex
+    project_id: %s
+    location_id: %s
+    gcp_workload_identity_provider: %s
+    models:
+      - {name: %s, model: gemini-2.5-flash}
+`, Project, Location, pool+cloud, Model(GCP)),
+		Azure: fmt.Sprintf(`  - provider: azure-openai
+    auth_type: azure_ad
+    base_url: %s
+    azure_tenant_id: %s
+    azure_client_id: %s
+    models: [%s]
+`, s.services.url(azureOpenAI), managedid.Tenant, appID, Model(Azure)),
+	}
+	text := ""
+	for _, other := range Clouds() {
+		if other != cloud {
+			text += upstreams[other]
+		}
+	}
+	return text
+}
+
+// elsewhereEnv is where the stand-ins of the other clouds are.
+func (s *Stage) elsewhereEnv() map[string]string {
+	return map[string]string{
+		"AWS_ENDPOINT_URL_BEDROCK_RUNTIME":    s.services.url(bedrock),
+		"AWS_ENDPOINT_URL_STS":                s.services.url("STS"),
+		"GOOGLE_VERTEX_BASE_URL":              s.services.url(vertex),
+		"CLOUDSDK_API_ENDPOINT_OVERRIDES_STS": s.services.url(googleSTS),
+		"AZURE_AUTHORITY_HOST":                s.services.url(microsoftEntra),
+		"SSL_CERT_FILE":                       s.services.federation.roots,
+	}
+}
+
+// serveTLS serves until the stage is closed, under a certificate that the
+// functions are told to trust: Entra's clients accept nothing else.
+func (s *Stage) serveTLS(l net.Listener, h http.Handler) error {
+	certificate, err := selfSigned()
+	if err != nil {
+		return fmt.Errorf("make a certificate: %w", err)
+	}
+	dir, err := os.MkdirTemp("", "postern-roots")
+	if err != nil {
+		return err
+	}
+	s.closers = append(s.closers, func() { _ = os.RemoveAll(dir) })
+	s.services.federation.roots = filepath.Join(dir, "roots.pem")
+	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Certificate[0]})
+	if err := os.WriteFile(s.services.federation.roots, text, 0o600); err != nil {
+		return err
+	}
+	server := &http.Server{
+		Handler: h, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
+		TLSConfig: &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12},
+	}
+	s.closers = append(s.closers, func() { _ = server.Close() })
+	go func() { _ = server.ServeTLS(l, "", "") }()
+	return nil
+}
+
+func selfSigned() (tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(time.Now().UnixNano()), Subject: pkix.Name{CommonName: "postern local run"},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(30 * 24 * time.Hour),
+		IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)}, IsCA: true, BasicConstraintsValid: true,
+		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		return tls.Certificate{}, err
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key}, nil
+}
