@@ -53,6 +53,7 @@ func importKong(args []string, out, log io.Writer) error {
 	if result.Problems != nil {
 		return errors.New("the document has to be completed before it loads")
 	}
+	fmt.Fprintln(log, "\nThe document loads. To see what it needs: go run ./localdev check FILE")
 	return nil
 }
 

@@ -5,6 +5,11 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/tools/txtar"
+
+	"github.com/postern-ai/postern/localdev/check"
+	"github.com/postern-ai/postern/localdev/kong"
 )
 
 func TestDocumentCommands(t *testing.T) {
@@ -42,5 +47,33 @@ func TestDocumentCommands(t *testing.T) {
 	}
 	if err := run(t.Context(), []string{"check"}, nil, nil); err == nil || !strings.Contains(err.Error(), "usage") {
 		t.Errorf("a check of nothing: %v", err)
+	}
+}
+
+// TestImportedDocumentsAreExplained: what an import writes is what a check reads.
+func TestImportedDocumentsAreExplained(t *testing.T) {
+	t.Parallel()
+	paths, err := filepath.Glob("kong/testdata/*.txtar")
+	if err != nil || len(paths) == 0 {
+		t.Fatalf("no Kong configurations: %v", err)
+	}
+	explained := 0
+	for _, path := range paths {
+		archive, err := txtar.ParseFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		result, err := kong.Import(archive.Files[0].Data)
+		if err != nil || result.Problems != nil {
+			continue
+		}
+		text, err := check.Explain(result.Document)
+		if got := strings.Count(text, "\nUpstream "); err != nil || got != result.Upstreams {
+			t.Errorf("%s: %d of %d upstreams are explained, %v", path, got, result.Upstreams, err)
+		}
+		explained++
+	}
+	if explained < 15 {
+		t.Errorf("only %d documents were explained", explained)
 	}
 }

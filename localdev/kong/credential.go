@@ -57,7 +57,9 @@ type key struct {
 	query     string
 }
 
-var schemeOf = regexp.MustCompile(`^([A-Za-z][A-Za-z0-9-]{0,30}) \S`)
+// schemeOf finds the scheme before a key. Only words that are known to be one are taken for that: any other may be a part of
+// the secret.
+var schemeOf = regexp.MustCompile(`^(?i:(bearer|token|basic|apikey|api-key|key)) \S`)
 
 // key reads the key of a target.
 func (t *target) key(u *upstream) key {
@@ -141,9 +143,9 @@ func (t *target) entra(u *upstream) bool {
 	holds := "the app registration's client secret"
 	if clientID == "" || tenantID == "" {
 		holds = "JSON with tenant_id, client_id and client_secret"
-		for name, v := range map[string]string{"azure_client_id": clientID, "azure_tenant_id": tenantID} {
-			if v == "" {
-				t.do(t.at(name), "the value is not in the file; it belongs into the same secret as client_secret, or into the document")
+		for _, id := range []value{client, tenant} {
+			if clear(id) == "" {
+				t.do(id.path, "the value is not in the file; it belongs into the same secret as client_secret, or into the document")
 			}
 		}
 		clientID, tenantID = "", ""

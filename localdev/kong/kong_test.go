@@ -1,82 +1,47 @@
 package kong_test
 
 import (
-	"flag"
+	"encoding/json"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/goccy/go-yaml"
-	"github.com/google/go-cmp/cmp"
 	"golang.org/x/tools/txtar"
 
+	"github.com/postern-ai/postern/localdev/golden"
 	"github.com/postern-ai/postern/localdev/kong"
 	"github.com/postern-ai/postern/shared/config"
 )
 
-var update = flag.Bool("update", false, "rewrite the expected parts of the golden files")
-
-// golden is one case: a Kong configuration, and the document and report that come of it. The file's name is the sentence that
-// it proves.
-type golden struct {
-	path    string
-	archive *txtar.Archive
+// TestImportGoldens: each golden file is a Kong configuration, and the document and report that come of it.
+func TestImportGoldens(t *testing.T) {
+	t.Parallel()
+	golden.Run(t, "", func(_ *testing.T, given golden.Files) golden.Files {
+		r, err := kong.Import([]byte(given["given-kong.yaml"]))
+		if err != nil {
+			return golden.Files{"error": fmt.Sprintln(err)}
+		}
+		return golden.Files{"postern.yaml": string(r.Document), "report": r.Report()}
+	})
 }
 
-func goldens(t testing.TB) []golden {
+// configurations are what the golden files start from, by their names.
+func configurations(t testing.TB) map[string][]byte {
 	t.Helper()
 	paths, err := filepath.Glob("testdata/*.txtar")
 	if err != nil || len(paths) == 0 {
 		t.Fatalf("no golden files: %v", err)
 	}
-	var all []golden
+	all := map[string][]byte{}
 	for _, path := range paths {
 		archive, err := txtar.ParseFile(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		all = append(all, golden{path, archive})
-	}
-	return all
-}
-
-func (g golden) name() string {
-	return strings.ReplaceAll(strings.TrimSuffix(filepath.Base(g.path), ".txtar"), "_", " ")
-}
-
-func TestImportGoldens(t *testing.T) {
-	t.Parallel()
-	for _, g := range goldens(t) {
-		t.Run(g.name(), func(t *testing.T) {
-			t.Parallel()
-			var got []txtar.File
-			r, err := kong.Import(g.archive.Files[0].Data)
-			if err != nil {
-				got = []txtar.File{{Name: "error", Data: []byte(fmt.Sprintln(err))}}
-			} else {
-				got = []txtar.File{{Name: "postern.yaml", Data: r.Document}, {Name: "report", Data: []byte(r.Report())}}
-			}
-			if *update {
-				g.archive.Files = append(g.archive.Files[:1], got...)
-				if err := os.WriteFile(g.path, txtar.Format(g.archive), 0o644); err != nil {
-					t.Fatal(err)
-				}
-				return
-			}
-			if diff := cmp.Diff(texts(g.archive.Files[1:]), texts(got)); diff != "" {
-				t.Errorf("run the test with -update if this is right:\n%s", diff)
-			}
-		})
-	}
-}
-
-func texts(files []txtar.File) map[string]string {
-	all := map[string]string{}
-	for _, f := range files {
-		all[f.Name] = string(f.Data)
+		all[strings.TrimSuffix(filepath.Base(path), ".txtar")] = archive.Files[0].Data
 	}
 	return all
 }
@@ -86,20 +51,20 @@ func texts(files []txtar.File) map[string]string {
 func TestDocumentsLoad(t *testing.T) {
 	t.Parallel()
 	exceptions := []string{
-		"what is filled in elsewhere is left to be written",
-		"an address that is not encrypted is refused by the document",
+		"what_is_filled_in_elsewhere_is_left_to_be_written",
+		"an_address_that_is_not_encrypted_is_refused_by_the_document",
 	}
-	for _, g := range goldens(t) {
-		r, err := kong.Import(g.archive.Files[0].Data)
+	for name, text := range configurations(t) {
+		r, err := kong.Import(text)
 		if err != nil {
 			continue
 		}
-		if fails := r.Problems != nil; fails != slices.Contains(exceptions, g.name()) {
-			t.Errorf("%s: problems: %v", g.name(), r.Problems)
+		if fails := r.Problems != nil; fails != slices.Contains(exceptions, name) {
+			t.Errorf("%s: problems: %v", name, r.Problems)
 		}
 		if r.Problems == nil {
 			if d, err := config.Load(r.Document); err != nil || len(d.Upstreams) != r.Upstreams {
-				t.Errorf("%s: loaded %+v, %v", g.name(), d, err)
+				t.Errorf("%s: loaded %+v, %v", name, d, err)
 			}
 		}
 	}
@@ -112,23 +77,23 @@ func TestNoSecretIsCopied(t *testing.T) {
 	secret := []string{"header_value", "param_value", "azure_client_secret", "gcp_service_account_json", "aws_access_key_id",
 		"aws_secret_access_key", "aws_session_token", "client_secret", "password", "unknown_field"}
 	checked := 0
-	for _, g := range goldens(t) {
-		r, err := kong.Import(g.archive.Files[0].Data)
+	for name, text := range configurations(t) {
+		r, err := kong.Import(text)
 		if err != nil {
 			continue
 		}
 		said := string(r.Document) + r.Report()
 		var documents any
-		decoder := yaml.NewDecoder(strings.NewReader(string(g.archive.Files[0].Data)))
+		decoder := yaml.NewDecoder(strings.NewReader(string(text)))
 		for decoder.Decode(&documents) == nil {
-			walk(documents, "", func(name, text string) {
-				if !slices.Contains(secret, name) || strings.Contains(text, "{vault://") || strings.Contains(text, "${") {
+			walk(documents, "", func(field, text string) {
+				if !slices.Contains(secret, field) || strings.Contains(text, "{vault://") || strings.Contains(text, "${") {
 					return
 				}
 				checked++
 				for part := range strings.FieldsSeq(text) {
 					if len(part) > 6 && strings.Contains(said, part) {
-						t.Errorf("%s: the value of %s comes out", g.name(), name)
+						t.Errorf("%s: the value of %s comes out", name, field)
 					}
 				}
 			})
@@ -154,11 +119,10 @@ func walk(v any, name string, visit func(name, text string)) {
 	}
 }
 
-// FuzzImport: whatever a file holds, a canary in a secret's place never comes out, and what comes out is one document whose
-// comments stay comments.
+// FuzzImport: whatever a file holds, what comes out is one document whose comments stay comments.
 func FuzzImport(f *testing.F) {
-	for _, g := range goldens(f) {
-		f.Add(string(g.archive.Files[0].Data))
+	for _, text := range configurations(f) {
+		f.Add(string(text))
 	}
 	f.Add("config:\n  auth:\n    header_value: canary-0123456789\n  model:\n    provider: openai\n    name: \"x # y: [\\n\"\n")
 	f.Fuzz(func(t *testing.T, text string) {
@@ -178,6 +142,56 @@ func FuzzImport(f *testing.F) {
 		upstreams, _ := document["upstreams"].([]any)
 		if len(upstreams) != r.Upstreams {
 			t.Errorf("%d upstreams in the document, want %d", len(upstreams), r.Upstreams)
+		}
+	})
+}
+
+// FuzzSecrets: whatever else a plugin says, nothing of what stands in a secret's place comes out, and a model keeps its name.
+func FuzzSecrets(f *testing.F) {
+	for _, provider := range []string{"openai", "azure", "bedrock", "gemini", "anthropic", "mistral", "ollama"} {
+		f.Add(provider, "Authorization", "Bearer", "gpt-4o", "https://llm.example.com/v1", true, false)
+		f.Add(provider, "X-Key", "# token: [", "a: b # c", "res", false, true)
+	}
+	f.Fuzz(func(t *testing.T, provider, header, scheme, name, address string, managed, body bool) {
+		const canary = "canary-0123456789"
+		location := "query"
+		if body {
+			location = "body"
+		}
+		data, err := json.Marshal(map[string]any{
+			"name": "ai-proxy",
+			"config": map[string]any{
+				"auth": map[string]any{
+					"header_name": header, "header_value": scheme + " " + canary,
+					"param_name": header, "param_value": canary, "param_location": location,
+					"azure_use_managed_identity": managed, "azure_client_id": address, "azure_tenant_id": name, "azure_client_secret": canary,
+					"gcp_use_service_account": managed, "gcp_service_account_json": canary,
+					"aws_access_key_id": canary, "aws_secret_access_key": canary, "aws_session_token": canary,
+				},
+				"model": map[string]any{
+					"provider": provider, "name": name,
+					"options": map[string]any{"upstream_url": address, "azure_instance": address, "password": canary, "headers": map[string]any{"x": canary}},
+				},
+			},
+		})
+		if err != nil || strings.Contains(provider+header+scheme+name+address, "canary") {
+			return // the canary would not be ours alone
+		}
+		r, err := kong.Import(data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if said := string(r.Document) + r.Report(); strings.Contains(said, "canary") {
+			t.Errorf("a secret comes out:\n%s", said)
+		}
+		d, err := config.Load(r.Document)
+		if err != nil {
+			return
+		}
+		for _, m := range d.Upstreams[0].Models {
+			if m.Name != name || m.Model != name {
+				t.Errorf("the model %q became %+v", name, m)
+			}
 		}
 	})
 }

@@ -89,10 +89,11 @@ func (im *importer) shareable(config *object) {
 
 // logs reads what a plugin or a target says about logs.
 func (im *importer) logs(o *object) {
-	for name, seen := range map[string]*[]bool{"log_statistics": &im.statistics, "log_payloads": &im.payloads} {
-		if on, ok := o.get(name).data.(bool); ok {
-			*seen = append(*seen, on)
-		}
+	if on, ok := o.get("log_statistics").data.(bool); ok {
+		im.statistics = append(im.statistics, on)
+	}
+	if on, ok := o.get("log_payloads").data.(bool); ok {
+		im.payloads = append(im.payloads, on)
 	}
 	im.unread(o)
 }
