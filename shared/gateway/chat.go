@@ -1,7 +1,6 @@
 package gateway
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"iter"
@@ -114,7 +113,7 @@ func (x *exchange) stream(ctx context.Context, model provider.Model, req *chat.R
 
 // pump moves chunks to the caller until the answer is complete.
 func (x *exchange) pump(ctx context.Context, chunks iter.Seq2[*chat.Chunk, error], wantsUsage bool, patience *time.Timer) *chat.Error {
-	var buf bytes.Buffer
+	var buf []byte
 	for chunk, err := range chunks {
 		if err != nil {
 			return late(ctx, err)
@@ -131,11 +130,10 @@ func (x *exchange) pump(ctx context.Context, chunks iter.Seq2[*chat.Chunk, error
 		}
 		data := []byte(chunk.Wire)
 		if data == nil {
-			buf.Reset()
-			if err := json.MarshalWrite(&buf, chunk); err != nil {
+			if buf, err = chunk.AppendJSON(buf[:0]); err != nil {
 				return unencodable(err)
 			}
-			data = buf.Bytes()
+			data = buf
 		}
 		x.payload.response(data)
 		if err := x.out.send(data); err != nil {
