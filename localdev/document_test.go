@@ -60,8 +60,8 @@ func TestImportedDocumentsAreExplained(t *testing.T) {
 	explained := 0
 	for _, path := range paths {
 		archive, err := txtar.ParseFile(path)
-		if err != nil {
-			t.Fatal(err)
+		if err != nil || len(archive.Files) == 0 {
+			t.Fatalf("%s: not an archive, %v", path, err)
 		}
 		result, err := kong.Import(archive.Files[0].Data)
 		if err != nil || result.Problems != nil {

@@ -34,8 +34,8 @@ func documents(t testing.TB) [][]byte {
 	var all [][]byte
 	for _, path := range paths {
 		archive, err := txtar.ParseFile(path)
-		if err != nil {
-			t.Fatal(err)
+		if err != nil || len(archive.Files) == 0 {
+			t.Fatalf("%s: not an archive, %v", path, err)
 		}
 		all = append(all, archive.Files[0].Data)
 	}

@@ -38,8 +38,8 @@ func configurations(t testing.TB) map[string][]byte {
 	all := map[string][]byte{}
 	for _, path := range paths {
 		archive, err := txtar.ParseFile(path)
-		if err != nil {
-			t.Fatal(err)
+		if err != nil || len(archive.Files) == 0 {
+			t.Fatalf("%s: not an archive, %v", path, err)
 		}
 		all[strings.TrimSuffix(filepath.Base(path), ".txtar")] = archive.Files[0].Data
 	}

@@ -13,8 +13,24 @@ type plugin struct {
 	name   string  // such as ai-proxy
 	label  string  // what its author called it, if anything
 	config *object // nil when there is none
+	only   whose   // whom it is for, if not for everybody
 	// patches are what Kubernetes fills in from its secrets, by the path within config.
 	patches map[string]string
+}
+
+// whose limits a plugin to some callers.
+type whose struct{ match, name string }
+
+// limited is who a consumer or a group of consumers is among callers: a subject or a group of the same name. A name that would
+// be a pattern, or that is not in the file, becomes one that nobody has.
+func limited(match string, names ...value) whose {
+	for _, v := range names {
+		if s, ok := v.text(); ok && s != "" && len(s) < 256 && !strings.Contains(s, "*") && !special(s) &&
+			!strings.ContainsFunc(s, func(r rune) bool { return r < ' ' || r == 0x7f }) {
+			return whose{match, s}
+		}
+	}
+	return whose{match, "not-named-in-the-file"}
 }
 
 // The plugins that are imported.
@@ -107,29 +123,31 @@ func (im *importer) declarative(root *object) {
 		im.vault(item.object())
 	}
 	im.shared = root.get("_plugin_configs").object()
-	im.plugins(root, "")
+	im.plugins(root, whose{})
 	for _, service := range root.get("services").list() {
 		o := service.object()
 		im.routed = true
-		im.plugins(o, "")
+		im.plugins(o, whose{})
 		for _, route := range o.get("routes").list() {
-			im.plugins(route.object(), "")
+			im.plugins(route.object(), whose{})
 		}
 	}
 	for _, route := range root.get("routes").list() {
 		im.routed = true
-		im.plugins(route.object(), "")
+		im.plugins(route.object(), whose{})
 	}
 	for _, consumer := range root.get("consumers").list() {
-		im.plugins(consumer.object(), "consumer")
+		o := consumer.object()
+		im.plugins(o, limited("subjects", o.get("username"), o.get("custom_id")))
 	}
 	for _, group := range root.get("consumer_groups").list() {
-		im.plugins(group.object(), "consumer group")
+		o := group.object()
+		im.plugins(o, limited("groups", o.get("name")))
 	}
 }
 
-// plugins reads the plugins of one entity. A scope is what else their effect is limited to.
-func (im *importer) plugins(entity *object, scope string) {
+// plugins reads the plugins of one entity, which may be a caller.
+func (im *importer) plugins(entity *object, only whose) {
 	for _, item := range entity.get("plugins").list() {
 		o := item.object()
 		p := plugin{path: item.path}
@@ -143,15 +161,17 @@ func (im *importer) plugins(entity *object, scope string) {
 		if o.has("route", "service") {
 			im.routed = true
 		}
-		limit := scope
+		consumer, group := o.get("consumer"), o.get("consumer_group")
 		switch {
-		case o.has("consumer"):
-			limit = "consumer"
-		case o.has("consumer_group"):
-			limit = "consumer group"
+		case !consumer.empty():
+			p.only = limited("subjects", consumer, consumer.object().get("username"), consumer.object().get("name"))
+		case !group.empty():
+			p.only = limited("groups", group, group.object().get("name"))
+		default:
+			p.only = only
 		}
-		if limit != "" && (p.name == proxy || p.name == advanced) {
-			im.do(item.path, "the plugin was for one "+limit+" only; name in policy who may use these models")
+		if p.only.match != "" && (p.name == proxy || p.name == advanced) {
+			im.do(item.path, "the plugin was for some callers only; see under policy that the "+p.only.match+" are those of the callers' tokens")
 		}
 		im.plugin(p, off(o))
 	}

@@ -17,7 +17,7 @@ type target struct {
 	options *object
 	beside  *object // options that stand beside model instead of in it
 	patches map[string]string
-	single  bool // the plugin has no other
+	only    whose
 }
 
 // proxy imports a plugin.
@@ -40,7 +40,7 @@ func (im *importer) proxy(p plugin) {
 		im.meant(p.config.path, "ai-proxy-advanced takes config.targets, a list; the one target that is written flat is read as meant")
 	}
 	if len(targets) == 0 {
-		t := &target{importer: im, from: comment(p.name + " at " + p.path), label: p.label, path: p.config.path, patches: p.patches, single: true}
+		t := &target{importer: im, from: comment(p.name + " at " + p.path), label: p.label, path: p.config.path, patches: p.patches, only: p.only}
 		t.read(p.config)
 		im.unread(p.config)
 		return
@@ -51,7 +51,7 @@ func (im *importer) proxy(p plugin) {
 			im.lost(item.path, "this is not a target")
 			continue
 		}
-		t := &target{importer: im, from: comment(p.name + " at " + item.path), label: p.label, path: item.path, single: len(targets) == 1,
+		t := &target{importer: im, from: comment(p.name + " at " + item.path), label: p.label, path: item.path, only: p.only,
 			patches: under(p.patches, "targets/"+strconv.Itoa(i)+"/")}
 		t.read(o)
 		im.unread(o)
@@ -112,7 +112,7 @@ func (t *target) read(o *object) {
 		return
 	}
 	provider := t.provider()
-	u := &upstream{from: t.from}
+	u := &upstream{from: t.from, only: t.only}
 	wish := t.label
 	if wish == "" {
 		wish = map[string]string{"azure": "azure-openai", "gemini": "vertex"}[provider]

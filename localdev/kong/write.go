@@ -25,6 +25,7 @@ type upstream struct {
 	name     string
 	provider string
 	from     string // what it was made of
+	only     whose
 	fields   []entry
 	models   []model
 }
@@ -70,7 +71,7 @@ func (im *importer) document() []byte {
 		}
 		fmt.Fprintf(&b, "  - issuer: %s\n    audiences: %s\n", scalar(c.issuer), flow(c.audiences))
 	}
-	fmt.Fprintf(&b, "policy:\n  - models: %s\n", flow(im.everything()))
+	im.policy(&b)
 	b.WriteString("upstreams:\n")
 	for _, u := range im.upstreams {
 		u.write(&b)
@@ -79,21 +80,33 @@ func (im *importer) document() []byte {
 	return []byte(b.String())
 }
 
-// everything names each model, as every caller of Kong's routes could use them all.
-func (im *importer) everything() []string {
-	var names []string
+// policy writes a rule for everybody who may call, as everybody could use Kong's routes, and one for each consumer or group
+// that a plugin is for.
+func (im *importer) policy(b *strings.Builder) {
+	var order []whose
+	models := map[whose][]string{}
 	for _, u := range im.upstreams {
+		if !slices.Contains(order, u.only) {
+			order = append(order, u.only)
+		}
 		for _, m := range u.models {
-			names = append(names, m.name)
+			models[u.only] = append(models[u.only], m.name)
 		}
 		if len(u.models) == 0 {
-			names = append(names, u.name+"/*")
+			models[u.only] = append(models[u.only], u.name+"/*")
 			if len(im.upstreams) == 1 {
-				names = append(names, "*")
+				models[u.only] = append(models[u.only], "*")
 			}
 		}
 	}
-	return names
+	b.WriteString("policy:\n")
+	for _, only := range order {
+		if only.match == "" {
+			fmt.Fprintf(b, "  - models: %s\n", flow(models[only]))
+			continue
+		}
+		fmt.Fprintf(b, "  - match: {%s: [%s]}\n    models: %s\n", only.match, inFlow(only.name), flow(models[only]))
+	}
 }
 
 func (u *upstream) write(b *strings.Builder) {
