@@ -14,7 +14,7 @@ import (
 
 func TestDocumentCommands(t *testing.T) {
 	t.Parallel()
-	const seed = "config:\n  auth: {azure_use_managed_identity: true}\n  model: {provider: azure, name: gpt-4o, options: {azure_instance: res, azure_deployment_id: gpt-4o}}\n"
+	const plugin = "config:\n  auth: {azure_use_managed_identity: true}\n  model: {provider: azure, name: gpt-4o, options: {azure_instance: res, azure_deployment_id: gpt-4o}}\n"
 	cases := []struct {
 		name     string
 		command  string
@@ -22,7 +22,7 @@ func TestDocumentCommands(t *testing.T) {
 		out, log string // what they must contain
 		fails    string
 	}{
-		{"an import writes the document, and says on the side what to do", "import", seed, "provider: azure-openai", "1 upstream imported.", ""},
+		{"an import writes the document, and says on the side what to do", "import", plugin, "provider: azure-openai", "1 upstream imported.", ""},
 		{"an import that lacks something still writes the document", "import", "config: {auth: {azure_use_managed_identity: true}}", "upstreams:", "does not load yet", "has to be completed"},
 		{"what is no Kong configuration is not imported", "import", "a: 1", "", "", "no ai-proxy"},
 		{"a check explains a document that loads", "check", "provider: bedrock\naws_region: eu-west-1\n", "Upstream bedrock", "", ""},
