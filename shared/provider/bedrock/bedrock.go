@@ -14,6 +14,7 @@
 package bedrock
 
 import (
+	"bufio"
 	"context"
 	"fmt"
 	"iter"
@@ -80,23 +81,25 @@ func (m *model) Stream(ctx context.Context, req *chat.Request) (iter.Seq2[*chat.
 	if err != nil {
 		return nil, err
 	}
-	out, err := m.client().ConverseStream(ctx, streamed(in), withFrames)
+	out, err := m.client().ConverseStream(ctx, streamed(in), unread)
 	if err != nil {
 		return nil, fault(err)
 	}
-	events := out.GetStream()
-	first, ok := <-events.Events()
-	if !ok {
-		err := ended(events)
-		_ = events.Close()
-		return nil, err
+	body, err := streamOf(out.ResultMetadata)
+	if err != nil {
+		return nil, provider.Unreadable(name, err)
 	}
 	s := &stream{
-		events: events,
+		events: frames{in: bufio.NewReaderSize(body, 8<<10)},
 		chunk:  chat.Chunk{ID: answerID(out.ResultMetadata), Object: chat.ObjectChunk, Created: time.Now().Unix(), Model: req.Model},
 	}
+	first, err := s.events.event()
+	if err != nil {
+		_ = body.Close()
+		return nil, ended(err)
+	}
 	return func(yield func(*chat.Chunk, error) bool) {
-		defer events.Close()
+		defer body.Close()
 		s.read(first, yield)
 	}, nil
 }

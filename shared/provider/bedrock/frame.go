@@ -9,48 +9,62 @@ import (
 	"io"
 	"net/http"
 
+	awsmiddleware "github.com/aws/aws-sdk-go-v2/aws/middleware"
 	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime"
 	"github.com/aws/smithy-go"
+	"github.com/aws/smithy-go/middleware"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
-	"github.com/aws/smithy-go/transport/http/protocol/restjson1"
 )
 
-// withFrames gives one streaming call a reader of its own for what comes back.
+// unread has one streaming call return as soon as the service has accepted the
+// request, with the stream still to be read, by [frames].
 //
 // The SDK's reader takes a stream that breaks off within a frame for one that
 // has ended, keeps state that all streams of a client share without a lock,
-// and reads each frame in about thirty small pieces, which takes most of the
-// time of a streamed answer.
-func withFrames(o *bedrockruntime.Options) {
-	o.Protocol = &frames{Protocol: restjson1.New(nil)}
+// reads each frame in about thirty small pieces, and hands each event from one
+// goroutine to another twice, all of which takes most of the time of a streamed
+// answer.
+func unread(o *bedrockruntime.Options) {
+	o.Protocol = onlyStreams{o.Protocol}
+	o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
+		_, err := stack.Deserialize.Remove("OperationEventStreamDeserializer")
+		return err
+	})
 }
 
-// frames is the SDK's protocol with another reader of streamed events. It
-// serves one call and is not safe for concurrent use.
-type frames struct {
-	*restjson1.Protocol
-	in    *bufio.Reader
-	frame []byte // the last one read, whose room the next one takes
-}
+// onlyStreams is the SDK's protocol for answers that have to be streams.
+type onlyStreams struct{ smithyhttp.ClientProtocol }
 
 var errNotStream = errors.New("the answer to a streaming request is no event stream")
 
 // DeserializeResponse refuses an answer that is not a stream before anything
 // of it is taken for a frame.
-func (f *frames) DeserializeResponse(ctx context.Context, op *smithy.OperationSchema, types *smithy.TypeRegistry, resp *smithyhttp.Response, out smithy.Deserializable) error {
+func (p onlyStreams) DeserializeResponse(ctx context.Context, op *smithy.OperationSchema, types *smithy.TypeRegistry, resp *smithyhttp.Response, out smithy.Deserializable) error {
 	if resp.StatusCode < http.StatusMultipleChoices && !isEventStream(resp.Header) {
 		_ = resp.Body.Close()
 		return errNotStream
 	}
-	return f.Protocol.DeserializeResponse(ctx, op, types, resp, out)
+	return p.ClientProtocol.DeserializeResponse(ctx, op, types, resp, out)
 }
 
-// DeserializeEventMessage returns the next event. The error is [io.EOF] only
-// where the stream ends between two frames.
-func (f *frames) DeserializeEventMessage(_ *smithy.Schema, _ *smithy.TypeRegistry, r io.Reader) (smithy.Deserializable, error) {
-	if f.in == nil {
-		f.in = bufio.NewReaderSize(r, 8<<10)
+// streamOf returns the stream that a call has left unread.
+func streamOf(metadata middleware.Metadata) (io.ReadCloser, error) {
+	resp, ok := awsmiddleware.GetRawResponse(metadata).(*smithyhttp.Response)
+	if !ok {
+		return nil, errNotStream
 	}
+	return resp.Body, nil
+}
+
+// frames reads the events of one stream. It is not safe for concurrent use.
+type frames struct {
+	in    *bufio.Reader
+	frame []byte // the last one read, whose room the next one takes
+}
+
+// event returns the next event. The error is [io.EOF] only where the stream
+// ends between two frames.
+func (f *frames) event() (smithy.Deserializable, error) {
 	for {
 		headers, payload, err := f.next()
 		if err != nil {

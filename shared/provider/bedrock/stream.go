@@ -2,9 +2,9 @@ package bedrock
 
 import (
 	"errors"
+	"io"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime"
 	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime/types"
 	"github.com/aws/smithy-go"
 
@@ -14,7 +14,7 @@ import (
 
 // stream turns the events of one streamed answer into chunks.
 type stream struct {
-	events *bedrockruntime.ConverseStreamEventStream
+	events frames
 	chunk  chat.Chunk // what all chunks have alike
 
 	// The events of one answer: messageStart; for every block perhaps a start,
@@ -33,8 +33,9 @@ type openTool struct {
 
 // read hands out the chunks until the stream ends, breaks, or nobody wants
 // more.
-func (s *stream) read(first types.ConverseStreamOutput, yield func(*chat.Chunk, error) bool) {
-	for event, ok := first, true; ok; event, ok = <-s.events.Events() {
+func (s *stream) read(first smithy.Deserializable, yield func(*chat.Chunk, error) bool) {
+	event, err := first, error(nil)
+	for ; err == nil; event, err = s.events.event() {
 		chunk, err := s.next(event)
 		if err != nil {
 			yield(nil, provider.Interrupted(name, err))
@@ -47,17 +48,15 @@ func (s *stream) read(first types.ConverseStreamOutput, yield func(*chat.Chunk, 
 	if s.counted {
 		return // whatever comes after the last event, the answer is complete
 	}
-	if s.stopped && s.events.Err() == nil {
+	if s.stopped && err == io.EOF {
 		return // without usage, but complete
 	}
-	yield(nil, ended(s.events))
+	yield(nil, ended(err))
 }
 
-// ended returns why a stream is over before the answer is complete. A stream
-// that simply ends is no error for the SDK.
-func ended(events *bedrockruntime.ConverseStreamEventStream) *chat.Error {
-	err := events.Err()
-	if err == nil {
+// ended returns why a stream is over before the answer is complete.
+func ended(err error) *chat.Error {
+	if err == io.EOF {
 		return provider.Interrupted(name, provider.ErrIncomplete)
 	}
 	if reported, ok := errors.AsType[smithy.APIError](err); ok {
@@ -69,35 +68,35 @@ func ended(events *bedrockruntime.ConverseStreamEventStream) *chat.Error {
 var errOrder = errors.New("the events of the stream are in no order that makes sense")
 
 // next returns the chunk that an event gives, or nil.
-func (s *stream) next(event types.ConverseStreamOutput) (*chat.Chunk, error) {
-	start, isStart := event.(*types.ConverseStreamOutputMemberMessageStart)
+func (s *stream) next(event smithy.Deserializable) (*chat.Chunk, error) {
+	start, isStart := event.(*types.MessageStartEvent)
 	if isStart == s.started {
 		return nil, errOrder
 	}
 	if isStart {
 		s.started = true
-		return s.begin(&start.Value)
+		return s.begin(start)
 	}
 	switch e := event.(type) {
-	case *types.ConverseStreamOutputMemberContentBlockStart:
-		return s.open(&e.Value)
-	case *types.ConverseStreamOutputMemberContentBlockDelta:
-		return s.add(&e.Value)
-	case *types.ConverseStreamOutputMemberContentBlockStop:
-		return s.close(&e.Value)
-	case *types.ConverseStreamOutputMemberMessageStop:
+	case *types.ContentBlockStartEvent:
+		return s.open(e)
+	case *types.ContentBlockDeltaEvent:
+		return s.add(e)
+	case *types.ContentBlockStopEvent:
+		return s.close(e)
+	case *types.MessageStopEvent:
 		s.stopped = true
-		reason, err := finish(e.Value.StopReason, len(s.tools))
+		reason, err := finish(e.StopReason, len(s.tools))
 		if err != nil {
 			return nil, err
 		}
 		return s.say(chat.Delta{}, &reason), nil
-	case *types.ConverseStreamOutputMemberMetadata:
+	case *types.ConverseStreamMetadataEvent:
 		if !s.stopped {
 			return nil, errOrder
 		}
 		s.counted = true
-		return s.count(&e.Value), nil
+		return s.count(e), nil
 	}
 	return nil, nil
 }
