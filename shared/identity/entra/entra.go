@@ -1,7 +1,8 @@
-// Package entra gets tokens for the managed identity that a function runs as on Azure, by way of azidentity.
+// Package entra gets tokens of Microsoft Entra ID, by way of azidentity: for the managed identity that a function runs as on Azure
+// ([ManagedIdentity]), and for an app registration that shows who it is by a secret, a certificate or a token of another cloud ([App]).
 //
-// What that library does with a managed identity in a function is guarded here: it waits for 96 s where there is no identity, it keeps
-// tokens in a cache of the whole process that a rejected token cannot be dropped from, and its errors hold URLs and bodies.
+// What that library does in a function is guarded here: it waits for 96 s where there is no managed identity, it keeps tokens in caches
+// that a rejected token cannot be dropped from, it has no deadline, and its errors hold URLs and bodies.
 //
 // The package must not know which service the tokens are for, nor when they are fetched anew.
 package entra

@@ -34,12 +34,20 @@ type wire struct{ handler http.Handler }
 
 func (w wire) RoundTrip(request *http.Request) (response *http.Response, err error) {
 	defer func() {
-		if recover() != nil {
+		switch caught := recover(); caught {
+		case nil:
+		case http.ErrAbortHandler:
 			err = syscall.ECONNRESET
+		default:
+			panic(caught)
 		}
 	}()
 	recorder := httptest.NewRecorder()
-	w.handler.ServeHTTP(recorder, request.Clone(request.Context()))
+	received := request.Clone(request.Context())
+	if received.Host == "" {
+		received.Host = received.URL.Host
+	}
+	w.handler.ServeHTTP(recorder, received)
 	if err := request.Context().Err(); err != nil {
 		return nil, err
 	}
