@@ -59,7 +59,7 @@ func ReadSettings(getenv func(string) string) (Settings, error) {
 }
 
 // Serve serves h on the loopback address until ctx ends, then lets requests
-// under way finish within the 5 s that the host grants a handler at shutdown.
+// under way finish within the time that the host grants a handler at shutdown.
 func Serve(ctx context.Context, s Settings, h http.Handler) error {
 	if !s.Proxied {
 		h = envelopes(h)
@@ -69,17 +69,26 @@ func Serve(ctx context.Context, s Settings, h http.Handler) error {
 		return fmt.Errorf("listen for the Azure Functions host: %w", err)
 	}
 	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second, MaxHeaderBytes: 64 << 10}
-	stopped := context.AfterFunc(ctx, func() {
-		grace, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	drained := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() {
+		wait, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
 		defer cancel()
-		_ = server.Shutdown(grace)
+		drained <- server.Shutdown(wait)
 	})
-	defer stopped()
+	defer stop()
+	// Serve returns as soon as Shutdown begins, not when it is done.
 	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
+	if err := <-drained; err != nil {
+		return fmt.Errorf("requests were still open %v after the host wanted the handler to end", grace)
+	}
 	return nil
 }
+
+// grace is a little less than the 5 s that the host leaves a handler between
+// SIGTERM and SIGKILL.
+const grace = 4500 * time.Millisecond
 
 // invocation is what the host posts to /<function> for one HTTP request.
 type invocation struct {
@@ -125,6 +134,10 @@ func envelopes(h http.Handler) http.Handler {
 			return
 		}
 		inner, err := unwrap(r)
+		if errors.Is(err, errTooLarge) {
+			wrap(w, tooLarge())
+			return
+		}
 		if err != nil {
 			// Anything but a 2xx fails the invocation, which is what an envelope
 			// that cannot be read is.
@@ -133,15 +146,37 @@ func envelopes(h http.Handler) http.Handler {
 		}
 		rec := &recorder{header: http.Header{}, status: http.StatusOK}
 		h.ServeHTTP(rec, inner)
-		answer := result{Logs: []string{}, Outputs: map[string]httpOutput{bindingOut: rec.output()}}
-		w.Header().Set("Content-Type", "application/json")
-		_ = json.MarshalWrite(w, answer)
+		wrap(w, rec.output())
 	})
 }
 
+func wrap(w http.ResponseWriter, out httpOutput) {
+	w.Header().Set("Content-Type", "application/json")
+	_ = json.MarshalWrite(w, result{Logs: []string{}, Outputs: map[string]httpOutput{bindingOut: out}})
+}
+
+// errTooLarge is for an envelope over its bound. The caller who sent so much is
+// told so: a failed invocation would count as the function's own failure.
+var errTooLarge = errors.New("the invocation is larger than an envelope may be")
+
+func tooLarge() httpOutput {
+	return httpOutput{
+		StatusCode: http.StatusRequestEntityTooLarge,
+		Headers:    map[string]string{"Content-Type": "application/json"},
+		Body:       `{"error":{"message":"The request body is too large for this deployment. Send less.","type":"invalid_request_error","param":null,"code":"request_too_large"}}`,
+	}
+}
+
 func unwrap(r *http.Request) (*http.Request, error) {
+	text, err := io.ReadAll(io.LimitReader(r.Body, maxEnvelope+1))
+	if err != nil {
+		return nil, errors.New("the invocation ended before it was complete")
+	}
+	if len(text) > maxEnvelope {
+		return nil, errTooLarge
+	}
 	var in invocation
-	if err := json.UnmarshalRead(io.LimitReader(r.Body, maxEnvelope), &in); err != nil {
+	if err := json.Unmarshal(text, &in); err != nil {
 		return nil, errors.New("the invocation is not the JSON envelope of the Azure Functions host")
 	}
 	raw, ok := in.Data[bindingIn]

@@ -86,6 +86,16 @@ func TestAnAnswerThatDoesNotFitIsACleanError(t *testing.T) {
 	}
 }
 
+func TestARequestThatDoesNotFitIsACleanError(t *testing.T) {
+	t.Parallel()
+	rec := httptest.NewRecorder()
+	in := `{"Data":{"req":{"Url":"https://a.example.com/","Method":"POST","Body":"` + strings.Repeat("x", maxEnvelope) + `"}}}`
+	envelopes(echo).ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), http.MethodPost, "/gateway", strings.NewReader(in)))
+	if rec.Code != http.StatusOK || !strings.Contains(rec.Body.String(), "request_too_large") || !strings.Contains(rec.Body.String(), `"statusCode":413`) {
+		t.Errorf("got %d %.300s", rec.Code, rec.Body)
+	}
+}
+
 func TestReadSettings(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()
@@ -133,6 +143,57 @@ func TestServe(t *testing.T) {
 				t.Errorf("ended with %v", err)
 			}
 		})
+	}
+}
+
+func TestRequestsUnderWayAreAnsweredWhenTheHandlerEnds(t *testing.T) {
+	t.Parallel()
+	begun, release := make(chan struct{}), make(chan struct{})
+	h := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/slow" {
+			close(begun)
+			<-release
+		}
+		_, _ = io.WriteString(w, "done")
+	})
+	ctx, stop := context.WithCancel(t.Context())
+	port := freePort(t)
+	ended := make(chan error, 1)
+	go func() { ended <- Serve(ctx, Settings{Port: port, Proxied: true}, h) }()
+	poll(t, "http://127.0.0.1:"+port+"/ready")
+	answer := make(chan string, 1)
+	go func() {
+		resp, err := http.Get("http://127.0.0.1:" + port + "/slow")
+		if err != nil {
+			answer <- err.Error()
+			return
+		}
+		defer resp.Body.Close()
+		body, _ := io.ReadAll(resp.Body)
+		answer <- string(body)
+	}()
+	<-begun
+	stop()
+	// The listener is closed first: from here on Serve is in its shutdown.
+	for {
+		conn, err := net.Dial("tcp", "127.0.0.1:"+port)
+		if err != nil {
+			break
+		}
+		conn.Close()
+	}
+	select {
+	case err := <-ended:
+		close(release)
+		t.Fatalf("ended with %v although a request is open", err)
+	case <-time.After(50 * time.Millisecond):
+	}
+	close(release)
+	if got := <-answer; got != "done" {
+		t.Errorf("the request got %q", got)
+	}
+	if err := <-ended; err != nil {
+		t.Errorf("ended with %v", err)
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
-	"sync"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -34,10 +34,13 @@ func main() {
 func run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	var open sync.RWMutex // read-locked by each request
+	// The framework keeps the server that it makes to itself, but the requests
+	// of that server know it.
+	var server atomic.Pointer[http.Server]
 	serve := func(w http.ResponseWriter, r *http.Request) {
-		open.RLock()
-		defer open.RUnlock()
+		if s, ok := r.Context().Value(http.ServerContextKey).(*http.Server); ok {
+			server.Store(s)
+		}
 		gateway.Gateway(w, r)
 	}
 	if err := funcframework.RegisterHTTPFunctionContext(ctx, "/", serve); err != nil {
@@ -52,25 +55,23 @@ func run() error {
 		return err
 	case <-ctx.Done():
 	}
-	return drain(&open)
+	return drain(server.Load())
 }
 
 // grace is what Cloud Run leaves between SIGTERM and SIGKILL, less a little
 // (Container runtime contract, "Shutdown behavior").
 const grace = 9 * time.Second
 
-// drain waits for the requests under way. The framework has no way to stop
-// its server, but Cloud Run sends nothing new after SIGTERM.
-func drain(open *sync.RWMutex) error {
-	done := make(chan struct{})
-	go func() {
-		open.Lock()
-		close(done)
-	}()
-	select {
-	case <-done:
+// drain waits for the requests under way, until their answers are on the wire.
+// A server that has had no request yet has none to wait for.
+func drain(server *http.Server) error {
+	if server == nil {
 		return nil
-	case <-time.After(grace):
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	if err := server.Shutdown(ctx); err != nil {
 		return fmt.Errorf("requests were still open %v after SIGTERM", grace)
 	}
+	return nil
 }
