@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 
@@ -38,7 +39,7 @@ func (x *exchange) chat() *chat.Error {
 	model := x.g.models[x.route.Upstream.Name]
 	upstream := *req
 	upstream.Model = x.route.Model
-	ctx, cancel := context.WithTimeout(x.ctx, x.route.Upstream.Timeout)
+	ctx, cancel := context.WithTimeoutCause(x.ctx, x.route.Upstream.Timeout, errUpstreamTimeout)
 	defer cancel()
 	if req.Stream {
 		return x.stream(ctx, model, &upstream)
@@ -67,7 +68,7 @@ func (x *exchange) admit() *chat.Error {
 func noModel(name string) *chat.Error {
 	return &chat.Error{
 		Status: http.StatusNotFound, Type: chat.TypeInvalidRequest, Code: chat.CodeModelNotFound, Param: "model",
-		Message: "The model `" + chat.Clip(name, 128) + "` does not exist here. GET /v1/models lists the models of this gateway.",
+		Message: "The model `" + chat.Clip(strings.ToValidUTF8(name, "\uFFFD"), 128) + "` does not exist here. GET /v1/models lists the models of this gateway.",
 	}
 }
 
@@ -75,7 +76,7 @@ func noModel(name string) *chat.Error {
 func (x *exchange) answer(ctx context.Context, model provider.Model, req *chat.Request) *chat.Error {
 	resp, err := model.Chat(ctx, req)
 	if err != nil {
-		return asError(err)
+		return late(ctx, err)
 	}
 	x.usage = resp.Usage
 	x.first = time.Since(x.start)
@@ -91,8 +92,14 @@ func (x *exchange) answer(ctx context.Context, model provider.Model, req *chat.R
 	return nil
 }
 
-// errFirstByte is the cause of a stream that was given up because nothing came.
-var errFirstByte = errors.New("nothing came within limits.first_byte_timeout")
+// Why the gateway itself gives an answer up: the operator has a limit to look
+// at, and the upstream may be well.
+var (
+	errFirstByte       = errors.New("nothing came within limits.first_byte_timeout")
+	errUpstreamTimeout = errors.New("the answer was not complete within the upstream's timeout")
+	errRequestTimeout  = errors.New("the answer was not complete within limits.request_timeout")
+	errPlatformTimeout = errors.New("the answer was not complete within the time that the platform gives a request")
+)
 
 // stream passes an answer on chunk by chunk.
 func (x *exchange) stream(ctx context.Context, model provider.Model, req *chat.Request) *chat.Error {
@@ -100,14 +107,14 @@ func (x *exchange) stream(ctx context.Context, model provider.Model, req *chat.R
 	defer cancel(nil)
 	patience := time.AfterFunc(x.g.limits.FirstByteTimeout, func() { cancel(errFirstByte) })
 	defer patience.Stop()
-	out := &outlet{w: x.w, silence: x.g.keepAlive}
-	chunks, err := model.Stream(provider.BeforeWait(ctx, out.flush), req)
+	x.out = &outlet{w: x.w, silence: x.g.keepAlive}
+	x.out.watch(statusWait)
+	defer x.out.close()
+	chunks, err := model.Stream(provider.BeforeWait(ctx, x.out.flush), req)
 	if err != nil {
 		return late(ctx, err)
 	}
-	x.out = out
-	x.out.watch()
-	defer x.out.close()
+	x.out.watch(x.g.keepAlive)
 	return x.pump(ctx, chunks, req.WantsUsage(), patience)
 }
 
@@ -155,13 +162,19 @@ func gone(err error) *chat.Error {
 // statusGone is what proxies log for a caller that left before the answer.
 const statusGone = 499
 
-// late tells a wait that the gateway itself ended from a caller that left.
+// late tells a wait that the gateway itself ended from a caller that left and
+// from an upstream that gave up.
 func late(ctx context.Context, err error) *chat.Error {
 	e := asError(err)
-	if context.Cause(ctx) == errFirstByte {
-		e = &chat.Error{
+	switch cause := context.Cause(ctx); cause {
+	case errFirstByte:
+		return &chat.Error{
 			Status: http.StatusGatewayTimeout, Type: chat.TypeServer, Code: chat.CodeUpstreamTimeout,
 			Message: "The upstream did not begin to answer in time. Try again.", Err: errFirstByte,
+		}
+	case errUpstreamTimeout, errRequestTimeout, errPlatformTimeout:
+		if e.Code == chat.CodeUpstreamTimeout {
+			return e.With(cause)
 		}
 	}
 	return e
@@ -197,10 +210,15 @@ type outlet struct {
 	closed bool
 }
 
-func (o *outlet) watch() {
+// watch has a comment sent if nothing else is within d.
+func (o *outlet) watch(d time.Duration) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.timer = time.AfterFunc(o.silence, o.comment)
+	if o.timer == nil {
+		o.timer = time.AfterFunc(d, o.comment)
+		return
+	}
+	o.timer.Reset(d)
 }
 
 func (o *outlet) comment() {

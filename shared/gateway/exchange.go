@@ -7,6 +7,7 @@ import (
 	"io"
 	"mime"
 	"net/http"
+	"os"
 	"runtime/debug"
 	"strconv"
 	"time"
@@ -29,6 +30,7 @@ type exchange struct {
 	cancel  context.CancelFunc
 	id      string
 	start   time.Time
+	read    bool // the body has been read
 	wrote   bool // the status line is out
 	status  int
 	failure *chat.Error
@@ -46,13 +48,13 @@ type exchange struct {
 
 func begin(g *Gateway, w http.ResponseWriter, r *http.Request) *exchange {
 	x := &exchange{g: g, w: w, r: r, id: requestID(r), start: time.Now()}
-	limit := x.start.Add(g.limits.RequestTimeout)
+	limit, cause := x.start.Add(g.limits.RequestTimeout), errRequestTimeout
 	if platform, ok := r.Context().Deadline(); ok && platform.Add(-reserve).Before(limit) {
-		limit = platform.Add(-reserve)
+		limit, cause = platform.Add(-reserve), errPlatformTimeout
 	}
 	ctx, signed := identity.WithReport(r.Context())
 	x.signed = signed
-	x.ctx, x.cancel = context.WithDeadline(ctx, limit)
+	x.ctx, x.cancel = context.WithDeadlineCause(ctx, limit, cause)
 	w.Header().Set("X-Request-Id", x.id)
 	return x
 }
@@ -97,7 +99,16 @@ func (x *exchange) fail(err *chat.Error) {
 		return
 	}
 	x.wrote = true
+	if !x.read {
+		x.bodyBy(time.Now().Add(bodyGrace))
+	}
 	writeError(x.w, err)
+}
+
+// bodyBy bounds the time in which the rest of the request may arrive. A
+// platform that hands requests over whole knows no such bound.
+func (x *exchange) bodyBy(t time.Time) {
+	_ = http.NewResponseController(x.w).SetReadDeadline(t)
 }
 
 func writeError(w http.ResponseWriter, err *chat.Error) {
@@ -169,6 +180,8 @@ func (x *exchange) body() ([]byte, *chat.Error) {
 	if x.r.ContentLength > limit {
 		return nil, chat.TooLarge(limit)
 	}
+	deadline, _ := x.ctx.Deadline()
+	x.bodyBy(deadline)
 	var buf bytes.Buffer
 	// A length is a claim: believe it for the size of the first allocation only.
 	buf.Grow(int(min(max(x.r.ContentLength, 0), 1<<20)) + bytes.MinRead)
@@ -179,12 +192,22 @@ func (x *exchange) body() ([]byte, *chat.Error) {
 	if n > limit {
 		return nil, chat.TooLarge(limit)
 	}
+	// The server now watches the connection for a caller that leaves, and would
+	// take the end of the time for that.
+	x.bodyBy(time.Time{})
+	x.read = true
 	return buf.Bytes(), nil
 }
 
 func unread(err error) *chat.Error {
 	if tooLarge, ok := errors.AsType[*http.MaxBytesError](err); ok {
 		return chat.TooLarge(tooLarge.Limit).With(err)
+	}
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return &chat.Error{
+			Status: http.StatusRequestTimeout, Type: chat.TypeInvalidRequest, Code: "request_timeout",
+			Message: "The request body did not arrive in time. Send it again.", Err: err,
+		}
 	}
 	return &chat.Error{
 		Status: http.StatusBadRequest, Type: chat.TypeInvalidRequest,

@@ -48,6 +48,15 @@ type Gateway struct {
 // an edge-optimised API Gateway, 60 s on many proxies in between.
 const keepAlive = 15 * time.Second
 
+// statusWait is how long a stream that the upstream has not accepted yet may be
+// silent. The first comment settles the status, which until then can still be
+// that of a refusal, so it comes as late as a front that takes a minute allows.
+const statusWait = 45 * time.Second
+
+// bodyGrace is how long the server may wait for the rest of a request that has
+// been answered already, as for somebody unknown: the answer waits with it.
+const bodyGrace = time.Second
+
 // reserve is what is kept of a platform's deadline to end an answer properly.
 // A platform that runs out of time just cuts the connection.
 const reserve = time.Second

@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
@@ -12,6 +13,9 @@ import (
 	"runtime"
 	"syscall"
 	"time"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/postern-ai/postern/shared/caller"
 	"github.com/postern-ai/postern/shared/chat"
@@ -132,8 +136,16 @@ func cause(err error) string {
 	if e, ok := errors.AsType[*panicError](err); ok {
 		return e.Error()
 	}
+	// Where the JSON of an upstream is at fault, not what it holds.
+	if e, ok := errors.AsType[*jsontext.SyntacticError](err); ok {
+		return fmt.Sprintf("the JSON is broken at byte %d", e.ByteOffset)
+	}
+	if e, ok := errors.AsType[*json.SemanticError](err); ok {
+		return fmt.Sprintf("the JSON does not fit at byte %d, where %v is expected", e.ByteOffset, e.GoType)
+	}
 	for _, known := range []error{
-		errFirstByte, provider.ErrIncomplete, sse.ErrTooLarge,
+		errFirstByte, errUpstreamTimeout, errRequestTimeout, errPlatformTimeout,
+		provider.ErrIncomplete, sse.ErrTooLarge, io.ErrUnexpectedEOF, io.EOF,
 		context.DeadlineExceeded, context.Canceled, os.ErrDeadlineExceeded,
 		net.ErrClosed, http.ErrAbortHandler,
 	} {
