@@ -1,0 +1,217 @@
+// Package redistokens shares tokens between the instances of a function through a Redis server, so that a hundred instances that start
+// together ask the issuer once.
+//
+// The server is an optimisation and is trusted with nothing. The name under which a token is kept is a keyed hash of the whole identity that
+// the token stands for, the token is sealed under a key from the secret store and bound to that name, and whatever goes wrong with the
+// server ends in a fetch from the issuer, never in an error.
+//
+// The package must not know any issuer, any cloud or any configuration. It keeps no connection: tokens are fetched about once an hour, a
+// function is frozen in between, and by then a kept connection would be dead. So there is nothing to check, to refill or to close in the
+// background, and nothing breaks when a function thaws.
+package redistokens
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"net"
+	"net/url"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/postern-ai/postern/shared/identity"
+	"github.com/postern-ai/postern/shared/secrets"
+)
+
+const (
+	defaultTimeout = 200 * time.Millisecond
+	defaultPort    = "6379"
+	// patience bounds everything that is done with the server before the issuer is asked, and patienceShare what of the time that a fetch
+	// has left, because the fetch has to fit into the same deadline.
+	patience      = time.Second
+	patienceShare = 0.4
+	// A server that failed is left alone for 5 s at first and a minute at last, doubling in between.
+	firstPause = 5 * time.Second
+	lastPause  = time.Minute
+)
+
+// Options describes a Redis server and what is needed to use it.
+type Options struct {
+	// URL is rediss://host:port/database. The port defaults to 6379 and the database to 0. Without TLS (redis://) the host must be this
+	// machine.
+	URL string
+	// Username is the user of the server's access control list. Empty means the default one.
+	Username string
+	// Password returns that user's password. Nil means that there is none. It is called for each connection, so that a new password
+	// is noticed, and keeps what is costly to fetch.
+	Password func(ctx context.Context) (secrets.Value, error)
+	// Key returns the key that names are hashed and tokens are sealed under: 32 bytes in base64 or hexadecimal. Instances with different
+	// keys do not see one another's tokens, so a new key simply starts an empty cache. It is called as Password is.
+	Key func(ctx context.Context) (secrets.Value, error)
+	// RootCAs are whom to trust for the server's certificate. Nil means the system's.
+	RootCAs *x509.CertPool
+	// Timeout bounds each step on the server; connecting has twice as long. Zero means 200 ms.
+	Timeout time.Duration
+	// OnFault, when set, is told of everything that went wrong with the server, for the log. It runs within a request and has to be quick.
+	OnFault func(ctx context.Context, fault Fault)
+}
+
+// Step is a part of the work with the server.
+type Step string
+
+// The steps.
+const (
+	StepKey     Step = "read the key"
+	StepConnect Step = "connect"
+	StepRead    Step = "read a token"
+	StepLock    Step = "lock a token"
+	StepStore   Step = "store a token"
+)
+
+// Fault is something that went wrong with the server. Tokens are fetched from their issuer meanwhile.
+type Fault struct {
+	Step Step
+	// Err says what went wrong. It is an [*identity.Error], whose text is safe for logs.
+	Err error
+	// Until is when the server will be asked again. The zero time means that it goes on being asked, because only one entry is unusable.
+	Until time.Time
+}
+
+// Cache is a Redis server on which tokens are shared. It is safe for concurrent use.
+type Cache struct {
+	options  Options
+	address  string // host:port
+	database string // empty when it is the first
+	tls      *tls.Config
+	dial     func(ctx context.Context, address string) (net.Conn, error)
+
+	mu       sync.Mutex
+	failures int
+	until    time.Time // the server is left alone before this
+}
+
+// New returns a Cache on the server. It does not connect; that is done when a token is needed.
+func New(options Options) (*Cache, error) {
+	if options.Key == nil {
+		return nil, errors.New("a shared token cache needs a key, because tokens are never shared in clear")
+	}
+	if options.Timeout <= 0 {
+		options.Timeout = defaultTimeout
+	}
+	address, err := url.Parse(options.URL)
+	if err != nil || address.Hostname() == "" || address.User != nil {
+		return nil, errors.New("the address of the shared token cache is not a URL of the form rediss://host:port/database")
+	}
+	c := &Cache{options: options, address: net.JoinHostPort(address.Hostname(), port(address))}
+	switch {
+	case address.Scheme == "rediss":
+		c.tls = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: address.Hostname(), RootCAs: options.RootCAs}
+	case address.Scheme != "redis":
+		return nil, errors.New("the address of the shared token cache does not begin with rediss://")
+	case !identity.IsLoopback(address):
+		return nil, errors.New("the shared token cache is on another machine; use rediss://, which is Redis over TLS")
+	}
+	c.database = strings.Trim(address.Path, "/")
+	if number, err := strconv.ParseUint(c.database, 10, 16); c.database != "" && err != nil {
+		return nil, errors.New("the path in the address of the shared token cache is not the number of a database")
+	} else if number == 0 {
+		c.database = ""
+	}
+	c.dial = func(ctx context.Context, address string) (net.Conn, error) {
+		return new(net.Dialer).DialContext(ctx, "tcp", address)
+	}
+	return c, nil
+}
+
+func port(address *url.URL) string {
+	if port := address.Port(); port != "" {
+		return port
+	}
+	return defaultPort
+}
+
+// resting reports whether the server is being left alone.
+func (c *Cache) resting() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.pausing(wall())
+}
+
+// pausing is resting for those who hold the lock. A pause that seems longer than any was begun before the clock was set back, and is over.
+func (c *Cache) pausing(now time.Time) bool {
+	left := c.until.Sub(now)
+	return left > 0 && left <= lastPause
+}
+
+func (c *Cache) worked() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.failures, c.until = 0, time.Time{}
+}
+
+// failed makes the server rest, and reports why. When it was the request that ended, nothing is known about the server.
+func (c *Cache) failed(ctx context.Context, step Step, err error) {
+	if ctx.Err() != nil {
+		return
+	}
+	if _, ok := errors.AsType[*unshareable](err); ok {
+		c.report(ctx, Fault{Step: step, Err: explain(step, err)})
+		return
+	}
+	c.mu.Lock()
+	if now := wall(); !c.pausing(now) {
+		// Requests that failed together are one failure.
+		c.until = now.Add(min(lastPause, firstPause<<min(c.failures, 10)))
+		c.failures++
+	}
+	until := c.until
+	c.mu.Unlock()
+	c.report(ctx, Fault{Step: step, Err: explain(step, err), Until: until})
+}
+
+func (c *Cache) report(ctx context.Context, fault Fault) {
+	if c.options.OnFault == nil {
+		return
+	}
+	// What listens must not be able to fail the request that waits for the token.
+	defer func() { _ = recover() }()
+	c.options.OnFault(ctx, fault)
+}
+
+// explain returns an error whose text is safe for logs. What a server says is not: it may quote what it was sent.
+func explain(step Step, err error) error {
+	public := "the shared token cache could not " + string(step)
+	if step == StepConnect {
+		public = "the shared token cache cannot be reached"
+	}
+	if token, ok := errors.AsType[*unshareable](err); ok {
+		public += ": " + token.why
+	}
+	if refused, ok := errors.AsType[*refusal](err); ok {
+		public += ": the server answered " + refused.code + remedy(refused.code)
+	}
+	return &identity.Error{Public: public, Err: err, Retryable: true}
+}
+
+// remedy says what an operator can do about an error code of the server.
+func remedy(code string) string {
+	switch code {
+	case "WRONGPASS":
+		return "; check the user's name and password"
+	case "NOAUTH":
+		return "; it wants a password"
+	case "NOPERM":
+		return "; its user needs the commands GETRANGE, PTTL, SET, GET, DEL and EVAL on the keys " + prefix + "*"
+	case "OOM":
+		return "; its memory is full"
+	case "READONLY":
+		return "; it is a replica, so use the address of the primary"
+	}
+	return ""
+}
+
+// wall returns the time without its monotonic reading, which stands still while a function is frozen.
+func wall() time.Time { return time.Now().Round(0) }

@@ -1,0 +1,506 @@
+package redistokens_test
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"github.com/alicebob/miniredis/v2/server"
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/postern-ai/postern/shared/identity"
+	"github.com/postern-ai/postern/shared/identity/redistokens"
+	"github.com/postern-ai/postern/shared/secrets"
+)
+
+var (
+	key       = secrets.NewValue("MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=")
+	otherKey  = secrets.NewValue(strings.Repeat("ab", 32))
+	whoseName = []string{"function-1", "https://issuer.example/token", "client", "audience", "scope"}
+)
+
+// issuer is a source whose tokens are numbered: t1, t2 and so on.
+type issuer struct {
+	mu       sync.Mutex
+	calls    int
+	lifetime time.Duration
+	takes    time.Duration
+	fail     error
+}
+
+func (i *issuer) Token(ctx context.Context) (identity.Token, error) {
+	i.mu.Lock()
+	i.calls++
+	name := fmt.Sprintf("t%d", i.calls)
+	takes, lifetime, fail := i.takes, i.lifetime, i.fail
+	i.mu.Unlock()
+	expires := time.Now().Add(lifetime)
+	select {
+	case <-time.After(takes):
+	case <-ctx.Done():
+		return identity.Token{}, &identity.Error{Public: "the issuer did not answer", Err: ctx.Err()}
+	}
+	if fail != nil {
+		return identity.Token{}, fail
+	}
+	return identity.Token{Value: secrets.NewValue(name), Expires: expires, Principal: principal}, nil
+}
+
+var principal = identity.Principal{Name: "client@issuer.example", Source: "client credentials"}
+
+func (i *issuer) wantCalls(t *testing.T, want int) {
+	t.Helper()
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	if i.calls != want {
+		t.Errorf("the issuer was asked %d times, want %d", i.calls, want)
+	}
+}
+
+func (i *issuer) set(change func(*issuer)) {
+	i.mu.Lock()
+	defer i.mu.Unlock()
+	change(i)
+}
+
+// setting is a Redis server, an issuer, and what instances of a function have to say about them. All of it is in one bubble.
+type setting struct {
+	redis  *miniredis.Miniredis
+	issuer *issuer
+	dial   func(ctx context.Context, address string) (net.Conn, error) // nil is the server's own
+	redistokens.Options
+	redistokens.SourceOptions
+
+	mu       sync.Mutex
+	faults   []string
+	replaced []string
+}
+
+// bubble runs a test on a clock of its own.
+func bubble(t *testing.T, run func(*testing.T, *setting)) {
+	t.Helper()
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		s := &setting{redis: miniredis.NewMiniRedis(), issuer: &issuer{lifetime: time.Hour, takes: 300 * time.Millisecond}}
+		s.redis.ClockTTL(true)
+		t.Cleanup(s.redis.Close)
+		s.URL = "redis://localhost/"
+		s.Key = fixed(key)
+		s.Identity = whoseName
+		run(t, s)
+	})
+}
+
+func fixed(value secrets.Value) func(context.Context) (secrets.Value, error) {
+	return func(context.Context) (secrets.Value, error) { return value, nil }
+}
+
+// source returns the source of one more instance.
+func (s *setting) source(t *testing.T) *redistokens.Source {
+	t.Helper()
+	return s.sourceOver(t, s.issuer)
+}
+
+func (s *setting) sourceOver(t *testing.T, source identity.TokenSource) *redistokens.Source {
+	t.Helper()
+	options := s.Options
+	options.OnFault = func(_ context.Context, fault redistokens.Fault) {
+		text := fault.Err.Error()
+		if !fault.Until.IsZero() {
+			text += fmt.Sprintf(" (%v)", time.Until(fault.Until).Round(time.Second))
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.faults = append(s.faults, text)
+	}
+	cache, err := redistokens.New(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dial := s.dial
+	if dial == nil {
+		dial = func(context.Context, string) (net.Conn, error) { return s.redis.Dial() }
+	}
+	cache.DialWith(dial)
+	sharing := s.SourceOptions
+	sharing.OnReplace = func(_ context.Context, r identity.Replacement[identity.Token]) {
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.replaced = append(s.replaced, fmt.Sprintf("%s -> %s: %s", r.Old.Value.Reveal(), r.New.Value.Reveal(), r.Reason))
+	}
+	return cache.Source(source, sharing)
+}
+
+// instance returns the token cache of one more instance.
+func (s *setting) instance(t *testing.T) *identity.Cache {
+	t.Helper()
+	return identity.NewCache(s.source(t), identity.CacheOptions{Refresh: identity.Refresh{Jitter: -1}})
+}
+
+func (s *setting) name(t *testing.T) string {
+	t.Helper()
+	name, err := redistokens.NameOf(key, s.Identity...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return name
+}
+
+func (s *setting) wantFaults(t *testing.T, want ...string) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if diff := cmp.Diff(want, s.faults); diff != "" {
+		t.Errorf("faults (-want +got):\n%s", diff)
+	}
+}
+
+func (s *setting) wantReplaced(t *testing.T, want ...string) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if diff := cmp.Diff(want, s.replaced); diff != "" {
+		t.Errorf("replacements (-want +got):\n%s", diff)
+	}
+}
+
+func wantToken(t *testing.T, source identity.TokenSource, want string) {
+	t.Helper()
+	token, err := source.Token(t.Context())
+	if err != nil || token.Value.Reveal() != want {
+		t.Errorf("got token %q and error %v, want %s", token.Value.Reveal(), err, want)
+	}
+}
+
+func TestAThousandColdRequestsOnFiftyInstancesMakeOneFetch(t *testing.T) {
+	bubble(t, func(t *testing.T, s *setting) {
+		var wait sync.WaitGroup
+		for range 50 {
+			instance := s.instance(t)
+			for range 20 {
+				wait.Go(func() { wantToken(t, instance, "t1") })
+			}
+		}
+		wait.Wait()
+		s.issuer.wantCalls(t, 1)
+		s.wantFaults(t)
+		s.wantReplaced(t)
+	})
+}
+
+func TestASharedTokenIsTheWholeToken(t *testing.T) {
+	bubble(t, func(t *testing.T, s *setting) {
+		wantToken(t, s.instance(t), "t1")
+		token, err := s.instance(t).Token(t.Context())
+		if err != nil || token.Principal != principal || token.Type != "" {
+			t.Errorf("got %+v and error %v", token, err)
+		}
+		// 300 ms were spent at the issuer.
+		if left := time.Until(token.Expires); left != time.Hour-300*time.Millisecond {
+			t.Errorf("it ends in %v", left)
+		}
+	})
+}
+
+func TestWhatIsStoredShowsNothingAndEndsBeforeTheToken(t *testing.T) {
+	bubble(t, func(t *testing.T, s *setting) {
+		wantToken(t, s.instance(t), "t1")
+		dump := s.redis.Dump()
+		for _, secret := range append([]string{"t1", principal.Name, principal.Source, "expires"}, whoseName...) {
+			if strings.Contains(strings.ReplaceAll(dump, "token:v1", ""), secret) {
+				t.Errorf("%q is in the clear:\n%s", secret, dump)
+			}
+		}
+		if left := s.redis.TTL(s.name(t)); left != time.Hour-300*time.Millisecond-30*time.Second {
+			t.Errorf("it is kept for %v", left)
+		}
+		if keys := s.redis.Keys(); !cmp.Equal(keys, []string{s.name(t)}) {
+			t.Errorf("the keys are %q", keys)
+		}
+	})
+}
+
+func TestOneInstanceRefreshesEarlyAndTheOthersGoOn(t *testing.T) {
+	bubble(t, func(t *testing.T, s *setting) {
+		var instances []*identity.Cache
+		for range 20 {
+			instances = append(instances, s.instance(t))
+			wantToken(t, instances[len(instances)-1], "t1")
+		}
+		// The end that a cache counts to is 10 s before the token's own, and it refreshes 5 minutes before that.
+		time.Sleep(55*time.Minute - 8*time.Second)
+		s.issuer.set(func(i *issuer) { i.takes = 2 * time.Second })
+		var wait sync.WaitGroup
+		took := make([]time.Duration, len(instances))
+		for i, instance := range instances {
+			wait.Go(func() {
+				start := time.Now()
+				_, err := instance.Token(t.Context())
+				if took[i] = time.Since(start); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+		wait.Wait()
+		waited := 0
+		for _, d := range took {
+			if d > 0 {
+				waited++
+			}
+		}
+		if waited != 1 {
+			t.Errorf("%d requests waited: %v", waited, took)
+		}
+		s.issuer.wantCalls(t, 2)
+		time.Sleep(4 * time.Minute)
+		for _, instance := range instances {
+			wantToken(t, instance, "t2")
+		}
+		s.issuer.wantCalls(t, 2)
+		s.wantReplaced(t, "t1 -> t2: pre_expiry")
+	})
+}
+
+func TestATokenThatWasRejectedIsNotTakenFromTheServerAgain(t *testing.T) {
+	bubble(t, func(t *testing.T, s *setting) {
+		first, second := s.instance(t), s.instance(t)
+		wantToken(t, first, "t1")
+		wantToken(t, second, "t1")
+		first.Rejected(secrets.NewValue("t1"))
+		wantToken(t, first, "t2")
+		second.Rejected(secrets.NewValue("t1"))
+		wantToken(t, second, "t2")
+		wantToken(t, s.instance(t), "t2")
+		s.wantReplaced(t, "t1 -> t2: rejected")
+	})
+}
+
+func TestARefreshThatIsAskedForFetches(t *testing.T) {
+	bubble(t, func(t *testing.T, s *setting) {
+		instance := s.instance(t)
+		wantToken(t, instance, "t1")
+		if _, err := instance.Refresh(t.Context(), identity.ReasonManual); err != nil {
+			t.Error(err)
+		}
+		wantToken(t, s.instance(t), "t2")
+		s.wantReplaced(t, "t1 -> t2: manual")
+	})
+}
+
+func TestATokenThatExpiredWhileTheFunctionWasFrozenIsFetchedOnce(t *testing.T) {
+	bubble(t, func(t *testing.T, s *setting) {
+		first, second := s.instance(t), s.instance(t)
+		wantToken(t, first, "t1")
+		wantToken(t, second, "t1")
+		time.Sleep(3 * time.Hour)
+		var wait sync.WaitGroup
+		wait.Go(func() { wantToken(t, first, "t2") })
+		wait.Go(func() { wantToken(t, second, "t2") })
+		wait.Wait()
+		s.wantReplaced(t, "t1 -> t2: expired")
+		s.wantFaults(t)
+	})
+}
+
+func TestAnInstanceThatWasFrozenInItsFetchDoesNotOverwriteALaterToken(t *testing.T) {
+	bubble(t, func(t *testing.T, s *setting) {
+		frozen := s.source(t)
+		s.issuer.takes = 10 * time.Minute
+		var wait sync.WaitGroup
+		wait.Go(func() { wantToken(t, frozen, "t1") })
+		time.Sleep(5 * time.Minute)
+		s.issuer.set(func(i *issuer) { i.takes = 0 })
+		wantToken(t, s.instance(t), "t2")
+		wait.Wait()
+		wantToken(t, s.instance(t), "t2")
+		s.wantFaults(t)
+	})
+}
+
+func TestInstancesDoNotWaitLongForOneThatDied(t *testing.T) {
+	bubble(t, func(t *testing.T, s *setting) {
+		if err := s.redis.Set(s.name(t)+":lock", "dead"); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		wantToken(t, s.instance(t), "t1")
+		if took := time.Since(start); took != time.Second+300*time.Millisecond {
+			t.Errorf("it took %v", took)
+		}
+		s.wantFaults(t)
+	})
+}
+
+func TestAServerIsNotBlamedForAnInstanceThatDied(t *testing.T) {
+	bubble(t, func(t *testing.T, s *setting) {
+		if err := s.redis.Set(s.name(t)+":lock", "dead"); err != nil {
+			t.Fatal(err)
+		}
+		// So slow that patience ends in the middle of a step.
+		s.dial = func(context.Context, string) (net.Conn, error) {
+			conn, err := s.redis.Dial()
+			return slow{conn}, err
+		}
+		wantToken(t, s.instance(t), "t1")
+		s.wantFaults(t)
+	})
+}
+
+func TestATokenThatCameJustBeforeTheLockIsUsedAndTheLockGivenUp(t *testing.T) {
+	bubble(t, func(t *testing.T, s *setting) {
+		wantToken(t, s.instance(t), "t1")
+		value, err := s.redis.Get(s.name(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.redis.Del(s.name(t))
+		s.redis.Server().SetPreHook(func(_ *server.Peer, command string, _ ...string) bool {
+			if command == "SET" && !s.redis.Exists(s.name(t)) {
+				stored(t, s, value)
+			}
+			return false
+		})
+		wantToken(t, s.instance(t), "t1")
+		if keys := s.redis.Keys(); !cmp.Equal(keys, []string{s.name(t)}) {
+			t.Errorf("the keys are %q", keys)
+		}
+		s.wantFaults(t)
+	})
+}
+
+func TestAnIssuerThatFailsIsNotHiddenAndTheLockIsGivenUp(t *testing.T) {
+	bubble(t, func(t *testing.T, s *setting) {
+		s.issuer.fail = &identity.Error{Public: "the issuer is down"}
+		source := s.source(t)
+		if _, err := source.Token(t.Context()); err == nil || err.Error() != "the issuer is down" {
+			t.Errorf("got %v", err)
+		}
+		if keys := s.redis.Keys(); len(keys) != 0 {
+			t.Errorf("left behind: %q", keys)
+		}
+	})
+}
+
+func TestTokensThatCannotBeSharedAreNot(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		token identity.Token
+		want  []string // faults
+	}{
+		"a token without an end":         {token: identity.Token{Value: secrets.NewValue("x")}},
+		"a token that has already ended": {token: identity.Token{Value: secrets.NewValue("x"), Expires: time.Unix(1, 0)}},
+		"a token with a line break":      {token: identity.Token{Value: secrets.NewValue("x\n"), Expires: time.Unix(1<<40, 0)}},
+		"a token of another type":        {token: identity.Token{Value: secrets.NewValue("x"), Type: "DPoP", Expires: time.Unix(1<<40, 0)}},
+		"a token that is too long": {
+			token: identity.Token{Value: secrets.NewValue(strings.Repeat("x", 70_000)), Expires: time.Unix(1<<33, 0)},
+			want:  []string{"the shared token cache could not store a token: it is too long"},
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, func(t *testing.T, s *setting) {
+				source := s.sourceOver(t, identity.TokenFunc(func(context.Context) (identity.Token, error) { return test.token, nil }))
+				wantToken(t, source, test.token.Value.Reveal())
+				s.wantFaults(t, test.want...)
+				if _, err := source.Refresh(t.Context(), identity.ReasonScheduled); err == nil {
+					t.Error("the scheduled refresh is content")
+				}
+				if keys := s.redis.Keys(); len(keys) != 0 {
+					t.Errorf("left behind: %q", keys)
+				}
+			})
+		})
+	}
+}
+
+func TestHowLongATokenIsGoodForDoesNotHangOnTheClockOfWhoStoredIt(t *testing.T) {
+	bubble(t, func(t *testing.T, s *setting) {
+		wantToken(t, s.instance(t), "t1")
+		// As if the clock of that instance were 10 minutes ahead: the server counts down what is left and knows no clock.
+		s.redis.SetTTL(s.name(t), s.redis.TTL(s.name(t))-10*time.Minute)
+		token, err := s.instance(t).Token(t.Context())
+		if left := time.Until(token.Expires); err != nil || left != 50*time.Minute-300*time.Millisecond {
+			t.Errorf("it ends in %v, error %v", left, err)
+		}
+	})
+}
+
+func TestDifferentIdentitiesShareNothing(t *testing.T) {
+	t.Parallel()
+	names := map[string]string{}
+	for _, parts := range [][]string{
+		whoseName, {"function-2", "https://issuer.example/token", "client", "audience", "scope"}, nil, {""}, {"", ""},
+		{"ab", "c"}, {"a", "bc"}, {"abc"}, {"a", "b", "c"}, {"abc", ""}, {strings.Repeat("x", 100)}, {strings.Repeat("x", 101)},
+	} {
+		for _, key := range []secrets.Value{key, otherKey} {
+			name, err := redistokens.NameOf(key, parts...)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if other, ok := names[name]; ok {
+				t.Errorf("%q has the name of %s", parts, other)
+			}
+			if !strings.HasPrefix(name, "postern:token:v1:{") || len(name) != len("postern:token:v1:{}")+64 {
+				t.Errorf("got the name %q", name)
+			}
+			names[name] = fmt.Sprintf("%q", parts)
+		}
+	}
+}
+
+func TestTheKeyIs32BytesInEitherSpelling(t *testing.T) {
+	t.Parallel()
+	want, err := redistokens.NameOf(key, "x")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		key string
+		ok  bool
+	}{
+		"base64":                     {"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=", true},
+		"base64 without its padding": {"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY", true},
+		"base64 and a line break":    {"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=\n", true},
+		"hexadecimal":                {"3031323334353637383961626364656630313233343536373839616263646566", true},
+		"too short":                  {"MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNk", false},
+		"a password":                 {"correct horse battery staple", false},
+		"nothing":                    {"", false},
+		"32 bytes as they are":       {"0123456789abcdef0123456789abcdef", false},
+	} {
+		got, err := redistokens.NameOf(secrets.NewValue(test.key), "x")
+		if test.ok && (err != nil || got != want) {
+			t.Errorf("%s: got %s and error %v", name, got, err)
+		}
+		if !test.ok && (err == nil || test.key != "" && strings.Contains(err.Error(), test.key)) {
+			t.Errorf("%s: got error %v", name, err)
+		}
+	}
+}
+
+func TestAddresses(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct{ url, want string }{
+		"TLS":                      {url: "rediss://cache.example:6380/2"},
+		"TLS on the usual port":    {url: "rediss://cache.example"},
+		"this machine":             {url: "redis://127.0.0.1:6379/0"},
+		"clear text to elsewhere":  {"redis://cache.example", "the shared token cache is on another machine; use rediss://, which is Redis over TLS"},
+		"a password in the URL":    {"rediss://user:password@cache.example", "the address of the shared token cache is not a URL of the form rediss://host:port/database"},
+		"no host":                  {"rediss://", "the address of the shared token cache is not a URL of the form rediss://host:port/database"},
+		"another scheme":           {"https://cache.example", "the address of the shared token cache does not begin with rediss://"},
+		"a database with a name":   {"rediss://cache.example/tokens", "the path in the address of the shared token cache is not the number of a database"},
+		"a database below nothing": {"rediss://cache.example/-1", "the path in the address of the shared token cache is not the number of a database"},
+	} {
+		_, err := redistokens.New(redistokens.Options{URL: test.url, Key: fixed(key)})
+		if got := fmt.Sprint(err); got != test.want && (test.want != "" || err != nil) {
+			t.Errorf("%s: got %s", name, got)
+		}
+	}
+	if _, err := redistokens.New(redistokens.Options{URL: "rediss://cache.example"}); err == nil {
+		t.Error("no key is no error")
+	}
+}
