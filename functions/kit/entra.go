@@ -3,6 +3,7 @@ package kit
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/go-json-experiment/json"
@@ -10,7 +11,6 @@ import (
 	"github.com/postern-ai/postern/shared/config"
 	"github.com/postern-ai/postern/shared/identity"
 	"github.com/postern-ai/postern/shared/identity/entra"
-	"github.com/postern-ai/postern/shared/identity/exchange"
 	"github.com/postern-ai/postern/shared/secrets"
 )
 
@@ -22,11 +22,11 @@ type azureCloud struct {
 func cloudOf(u *config.Upstream) azureCloud {
 	switch u.AzureCloud {
 	case config.AzureUSGovernment:
-		return azureCloud{"https://login.microsoftonline.us", "https://cognitiveservices.azure.us/.default", "api://AzureADTokenExchangeUSGov"}
+		return azureCloud{entra.USGovernmentAuthority, "https://cognitiveservices.azure.us/.default", entra.TokenExchange + "USGov"}
 	case config.AzureChina:
-		return azureCloud{"https://login.chinacloudapi.cn", "https://cognitiveservices.azure.cn/.default", "api://AzureADTokenExchangeChina"}
+		return azureCloud{entra.ChinaAuthority, "https://cognitiveservices.azure.cn/.default", entra.TokenExchange + "China"}
 	}
-	return azureCloud{"https://login.microsoftonline.com", entra.CognitiveServices, entraAudience}
+	return azureCloud{entra.PublicAuthority, entra.CognitiveServices, entra.TokenExchange}
 }
 
 // entra gets Entra tokens: for the function's managed identity, for an app
@@ -51,7 +51,7 @@ func (w *wiring) entra(u *config.Upstream) (identity.Authorizer, error) {
 		return w.app(u, app{tenant: u.AzureTenantID, client: u.AzureClientID}, scope)
 	}
 	source := entra.New(entra.Options{ClientID: u.AzureClientID, Scope: scope})
-	return w.bearer(u, "managed identity "+u.AzureClientID+" "+scope, source), nil
+	return w.bearer(u, tokens{key: "managed identity " + u.AzureClientID + " " + scope, platform: true}, source), nil
 }
 
 // app is an app registration. Without a secret and without a certificate it is
@@ -62,35 +62,29 @@ type app struct {
 }
 
 func (w *wiring) app(u *config.Upstream, a app, scope string) (identity.Authorizer, error) {
-	authority := cmp.Or(w.Getenv("AZURE_AUTHORITY_HOST"), cloudOf(u).authority)
-	var auth exchange.ClientAuth
+	options := entra.AppOptions{
+		Tenant: a.tenant, ClientID: a.client, Scope: scope,
+		Authority: strings.TrimRight(cmp.Or(w.Getenv("AZURE_AUTHORITY_HOST"), cloudOf(u).authority), "/"),
+	}
+	kept := tokens{key: fmt.Sprintf("entra %s %s %s %s %s", options.Authority, a.tenant, a.client, scope, u.AzureFederatedTokenFile)}
 	switch {
 	case !a.secret.IsZero():
-		auth = exchange.SecretPost{Secret: constant(a.secret)}
+		options.Secret, kept = constant(a.secret), ofSecret(kept.key, a.secret)
 	case !a.certificate.IsZero():
-		return nil, errors.New("certificates are not linked into this function")
+		options.Certificate, kept = constant(a.certificate), ofSecret(kept.key, a.certificate)
 	case u.AzureFederatedTokenFile != "":
-		file := secret{vault: w.vault, ref: secrets.Ref{Store: secrets.StoreFile, Name: u.AzureFederatedTokenFile}}
-		auth = exchange.PlatformJWT{Token: file.read, Name: u.AzureFederatedTokenFile}
+		options.AssertionFile = u.AzureFederatedTokenFile
 	default:
-		token, name, err := w.secretSubject(proof{usual: cloudOf(u).audience})
-		if err != nil {
+		var err error
+		if options.Assertion, _, err = w.subject(proof{usual: cloudOf(u).audience}); err != nil {
 			return nil, err
 		}
-		auth = exchange.PlatformJWT{Token: token, Name: name}
 	}
-	source, err := exchange.NewClientCredentials(exchange.Options{
-		Server:   exchange.Server{TokenEndpoint: strings.TrimRight(authority, "/") + "/" + a.tenant + "/oauth2/v2.0/token"},
-		ClientID: a.client, Auth: auth, Scopes: []string{scope},
-	})
+	source, err := entra.NewApp(options)
 	if err != nil {
 		return nil, err
 	}
-	key := source.Key()
-	if u.CredentialRef != "" {
-		key = ""
-	}
-	return w.bearer(u, key, source), nil
+	return w.bearer(u, kept, source), nil
 }
 
 // parseApp reads what is stored for an app registration: JSON with all of it,
@@ -119,7 +113,7 @@ func parseApp(u *config.Upstream, value secrets.Value) (app, error) {
 		if parsed.Certificate != "" {
 			a.certificate = secrets.NewValue(parsed.Certificate)
 		}
-	case strings.HasPrefix(text, "-----BEGIN"):
+	case strings.HasPrefix(text, "-----BEGIN"), isPKCS12(text):
 		a.certificate = secrets.NewValue(text)
 	default:
 		a.secret = value
@@ -129,3 +123,7 @@ func parseApp(u *config.Upstream, value secrets.Value) (app, error) {
 	}
 	return a, nil
 }
+
+// isPKCS12 reports whether a text is a certificate as Key Vault gives it out.
+// No client secret is nearly as long.
+func isPKCS12(text string) bool { return len(text) > 512 && strings.HasPrefix(text, "MII") }

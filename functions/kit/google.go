@@ -18,17 +18,17 @@ import (
 func (w *wiring) google(u *config.Upstream) (identity.Authorizer, error) {
 	switch {
 	case u.Issuer != "" || u.TokenEndpoint != "":
-		return w.client(u, func(s source) (identity.Authorizer, error) {
+		return w.client(u, func(t tokens, s source) (identity.Authorizer, error) {
 			federation, err := w.federation(u, googleid.FederationOptions{Subject: s})
 			if err != nil {
 				return nil, err
 			}
-			return w.googleBearer(u, clientKey(u, s), federation)
+			return w.googleBearer(u, t, federation)
 		})
 	case u.CredentialRef != "":
 		return w.stored(u, func(_ secret, value secrets.Value) (identity.Authorizer, error) { return w.googleFile(u, value) })
 	case w.Cloud == config.GCP:
-		return w.googleBearer(u, "metadata server", w.metadata(w.ownScopes(u)))
+		return w.googleBearer(u, tokens{key: "metadata server", platform: true}, w.metadata(w.ownScopes(u)))
 	}
 	options, name, err := w.platformSubject(u)
 	if err != nil {
@@ -38,7 +38,7 @@ func (w *wiring) google(u *config.Upstream) (identity.Authorizer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return w.googleBearer(u, name+" "+u.TokenAudience, federation)
+	return w.googleBearer(u, tokens{key: name + " " + u.TokenAudience}, federation)
 }
 
 // ownScopes are those of the identity itself. One that acts as another account
@@ -52,8 +52,9 @@ func (w *wiring) ownScopes(u *config.Upstream) []string {
 
 // googleBearer puts the tokens of a source on requests, or those of the service
 // account that its identity acts as.
-func (w *wiring) googleBearer(u *config.Upstream, key string, source identity.TokenSource) (identity.Authorizer, error) {
+func (w *wiring) googleBearer(u *config.Upstream, t tokens, source identity.TokenSource) (identity.Authorizer, error) {
 	if u.GCPServiceAccount != "" {
+		t.platform = false
 		var err error
 		source, err = googleid.NewImpersonation(googleid.ImpersonationOptions{
 			Services: w.googleServices(), Source: source, ServiceAccount: u.GCPServiceAccount, Delegates: u.GCPDelegates, Scopes: u.Scopes,
@@ -62,10 +63,8 @@ func (w *wiring) googleBearer(u *config.Upstream, key string, source identity.To
 			return nil, err
 		}
 	}
-	if key != "" {
-		key = fmt.Sprintf("google %s %s %s %v %v", key, u.GCPWorkloadIdentityProvider, u.GCPServiceAccount, u.GCPDelegates, u.Scopes)
-	}
-	return w.bearer(u, key, source), nil
+	t.key = fmt.Sprintf("google %s %s %s %v %v", t.key, u.GCPWorkloadIdentityProvider, u.GCPServiceAccount, u.GCPDelegates, u.Scopes)
+	return w.bearer(u, t, source), nil
 }
 
 // platformSubject is what shows the function to a workload identity pool: on
@@ -112,9 +111,9 @@ func (w *wiring) googleFile(u *config.Upstream, value secrets.Value) (identity.A
 		return nil, err
 	}
 	if u.GCPServiceAccount != "" {
-		return w.googleBearer(u, "", file)
+		return w.googleBearer(u, ofSecret("file", value), file)
 	}
-	return file.Bearer(w.cache(u, "", file)), nil
+	return file.Bearer(w.cache(u, ofSecret(fmt.Sprintf("google file %v", u.Scopes), value), file)), nil
 }
 
 // googleServices are Google's own, or on this machine what stands in for them,

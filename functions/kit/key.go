@@ -2,6 +2,7 @@ package kit
 
 import (
 	"cmp"
+	"context"
 	"net/http"
 	"strings"
 
@@ -42,12 +43,13 @@ type key struct {
 var _ identity.Authorizer = key{}
 
 func (k key) Authorize(request *http.Request) error {
-	if k.query == "" {
-		return identity.Header(identity.HeaderOptions{Name: k.header, Prefix: k.prefix, Key: k.secret.read, Principal: k.principal}).Authorize(request)
-	}
 	value, err := k.secret.read(request.Context())
 	if err != nil {
 		return unreadable(request.Context(), err)
+	}
+	if k.query == "" {
+		held := func(context.Context) (secrets.Value, error) { return value, nil }
+		return identity.Header(identity.HeaderOptions{Name: k.header, Prefix: k.prefix, Key: held, Principal: k.principal}).Authorize(request)
 	}
 	query := request.URL.Query()
 	query.Set(k.query, value.Reveal())

@@ -8,7 +8,6 @@
 package kit
 
 import (
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -38,8 +37,8 @@ type Kit struct {
 	// there under two names: its own and that of plain names.
 	Secrets secrets.Stores
 
-	// HTTP carries every upstream and identity request, or nil for
-	// [NewTransport].
+	// HTTP carries the requests to upstreams, or nil for [NewTransport]. Those
+	// for credentials go by the identities' own clients.
 	HTTP http.RoundTripper
 }
 
@@ -59,10 +58,10 @@ func (k Kit) Gateway() (http.Handler, error) {
 		k.Log.Warn("the configuration is valid, but", slog.String("path", warning.Path), slog.Int("line", warning.Line),
 			slog.String("problem", warning.Message), slog.String("remedy", warning.Remedy))
 	}
-	if document.Cache.Redis != nil {
-		return nil, errors.New("cache.redis: this function has no shared cache yet; remove the section")
+	w, err := newWiring(k, document)
+	if err != nil {
+		return nil, err
 	}
-	w := newWiring(k, document)
 	models := make(map[string]provider.Model, len(document.Upstreams))
 	for i := range document.Upstreams {
 		u := &document.Upstreams[i]

@@ -166,7 +166,8 @@ func (w *world) run(t *testing.T, c cell, cloud config.Cloud) {
 	if cloud == config.Azure {
 		w.onAzure(t)
 	}
-	operator := map[string]string{"STORED": w.fill(cloud, c.stored)}
+	key, both := w.pems(t)
+	operator := map[string]string{"STORED": strings.NewReplacer("{key}", key, "{certificate}", both).Replace(w.fill(cloud, c.stored))}
 	wiring, document, err := w.wiring(t, cloud, fmt.Sprintf("provider: %s\nauth_type: %s\n%s", c.provider, c.auth, c.fields), operator)
 	if err != nil {
 		t.Fatal(err)
@@ -278,6 +279,7 @@ func azureCells() []cell {
 	cells = append(cells,
 		cell{name: "a stored service principal", auth: config.AzureAD, fields: stored, stored: principal, want: entra},
 		cell{name: "a stored secret", auth: config.AzureAD, fields: stored + app, stored: appSecret, want: entra},
+		cell{name: "a stored certificate", auth: config.AzureAD, fields: stored + app, stored: "{certificate}", want: entra, signer: by(appID, "app registration, certificate")},
 	)
 	for i := range cells {
 		cells[i].provider = config.AzureOpenAI
@@ -347,9 +349,19 @@ func oauthCells() []cell {
 			}
 			row("a client with its secret in one object", "credential_ref: env://STORED\nscopes: [llm:read, llm:invoke]\naudience: llm\n", string(secret), bearer("basic", "basic", "[llm:read llm:invoke]", "llm"))
 			row("a client that posts its secret", "credential_ref: env://STORED\nclient_id: post\nclient_auth: client_secret_post\n", clientPass, bearer("post", "post", "[]", ""))
+			row("a client that signs with a key", "credential_ref: env://STORED\nclient_id: signed\nclient_auth: private_key_jwt\nclient_key_id: key-1\n", "{key}", bearer("signed", "signed", "[]", ""))
 			row("a client that the platform vouches for", "client_id: platform-{cloud}\nclient_auth: platform_jwt\ntoken_audience: '{audience}'\n", "", bearer("platform-{cloud}", "platform-{cloud}", "[]", ""))
 		}
 	}
+	custom := func(name, fields string, clouds []config.Cloud, stored, want string) {
+		cells = append(cells, cell{
+			name: name, provider: config.CustomOpenAI, auth: config.OIDC, clouds: clouds, stored: stored, want: only("Authorization", "Bearer of the OAuth server for "+want),
+			fields: "base_url: https://llm.example.com/v1\nissuer: '{oauth}'\n" + fields,
+		})
+	}
+	custom("a client that shows a certificate", "client_id: shown\nclient_auth: tls_client_auth\nclient_certificate_ref: env://STORED\n", nil, "{certificate}", `client "shown", subject "shown", scopes [], audience ""`)
+	custom("the platform's token in exchange", "grant: token_exchange\ntoken_audience: '{oauth}'\nclient_id: post\nclient_auth: client_secret_post\ncredential_ref: env://STORED\n",
+		on(config.AWS, config.GCP), clientPass, `client "post", subject "{cloud}", scopes [], audience ""`)
 	return cells
 }
 

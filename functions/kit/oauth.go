@@ -23,26 +23,17 @@ type source interface {
 
 // oauth gets tokens from the server that the document describes.
 func (w *wiring) oauth(u *config.Upstream) (identity.Authorizer, error) {
-	return w.client(u, func(s source) (identity.Authorizer, error) { return w.bearer(u, clientKey(u, s), s), nil })
-}
-
-// clientKey is on what a client's tokens depend, or nothing when that includes
-// a secret.
-func clientKey(u *config.Upstream, s source) string {
-	if u.ClientAuth == config.SecretBasic || u.ClientAuth == config.SecretPost {
-		return ""
-	}
-	return s.Key()
+	return w.client(u, func(t tokens, s source) (identity.Authorizer, error) { return w.bearer(u, t, s), nil })
 }
 
 // client gets tokens for an OAuth 2.0 client and hands their source on.
-func (w *wiring) client(u *config.Upstream, use func(source) (identity.Authorizer, error)) (identity.Authorizer, error) {
+func (w *wiring) client(u *config.Upstream, use func(tokens, source) (identity.Authorizer, error)) (identity.Authorizer, error) {
 	made := func(id string, auth exchange.ClientAuth) (identity.Authorizer, error) {
 		s, err := w.clientSource(u, id, auth)
 		if err != nil {
 			return nil, err
 		}
-		return use(s)
+		return use(tokens{key: s.Key()}, s)
 	}
 	switch u.ClientAuth {
 	case config.SecretBasic, config.SecretPost:
@@ -51,10 +42,15 @@ func (w *wiring) client(u *config.Upstream, use func(source) (identity.Authorize
 			if err != nil {
 				return nil, err
 			}
+			var auth exchange.ClientAuth = exchange.SecretBasic{Secret: constant(held)}
 			if u.ClientAuth == config.SecretPost {
-				return made(id, exchange.SecretPost{Secret: constant(held)})
+				auth = exchange.SecretPost{Secret: constant(held)}
 			}
-			return made(id, exchange.SecretBasic{Secret: constant(held)})
+			s, err := w.clientSource(u, id, auth)
+			if err != nil {
+				return nil, err
+			}
+			return use(ofSecret(s.Key(), value), s)
 		})
 	case config.PrivateKeyJWT:
 		s, err := w.secret(u.CredentialRef)
@@ -139,7 +135,7 @@ func (w *wiring) openAI(u *config.Upstream) (identity.Authorizer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return w.bearer(u, s.Key()+" "+u.TokenAudience, s), nil
+	return w.bearer(u, tokens{key: s.Key() + " " + u.TokenAudience}, s), nil
 }
 
 // anthropic exchanges the platform's token for an Anthropic access token.
@@ -155,5 +151,5 @@ func (w *wiring) anthropic(u *config.Upstream) (identity.Authorizer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return w.bearer(u, s.Key()+" "+u.TokenAudience, s), nil
+	return w.bearer(u, tokens{key: s.Key() + " " + u.TokenAudience}, s), nil
 }

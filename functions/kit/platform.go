@@ -22,7 +22,7 @@ const (
 	// exchange. A managed identity gets tokens for registered applications
 	// alone, and this one is there in every tenant, so it is also what a
 	// function on Azure shows to everybody else.
-	entraAudience = "api://AzureADTokenExchange"
+	entraAudience = entra.TokenExchange
 )
 
 // proof is the platform's own token, by which it vouches for the function to

@@ -23,19 +23,21 @@ func TestTheReadmeShowsTheMatrix(t *testing.T) {
 	}
 }
 
-// TestTheReadmesDocumentLoads keeps the README's example one that works.
-func TestTheReadmesDocumentLoads(t *testing.T) {
+// TestTheReadmesDocumentsLoad keeps the README's examples ones that work.
+func TestTheReadmesDocumentsLoad(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(text), "```yaml\n")
-	document, _, ok := strings.Cut(rest, "```")
-	if !ok {
-		t.Fatal("the README has no document")
+	documents := strings.Split(string(text), "```yaml\n")[1:]
+	if len(documents) < 3 {
+		t.Errorf("the README has %d documents", len(documents))
 	}
-	if _, err := config.Load([]byte(document)); err != nil {
-		t.Error(err)
+	for _, rest := range documents {
+		document, _, _ := strings.Cut(rest, "```")
+		if _, err := config.Load([]byte(document)); err != nil {
+			t.Errorf("%v\n%s", err, document)
+		}
 	}
 }

@@ -159,5 +159,6 @@ func unreadable(ctx context.Context, err error) error {
 	if ended := ctx.Err(); ended != nil && errors.Is(err, ended) {
 		return err
 	}
-	return &identity.Error{Public: "the stored credential for this upstream cannot be read", Err: err, Retryable: !errors.Is(err, secrets.ErrNotFound)}
+	gone := errors.Is(err, secrets.ErrNotFound) || errors.Is(err, secrets.ErrUnusable)
+	return &identity.Error{Public: "the stored credential for this upstream cannot be read", Err: err, Retryable: !gone}
 }

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"testing"
 
+	"github.com/alicebob/miniredis/v2"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/postern-ai/postern/localdev/fake/fault"
@@ -318,4 +319,53 @@ func (b *lockedBuffer) String() string {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.buffer.String()
+}
+
+// TestInstancesShareTokensThroughRedis has two instances of a function need the
+// same token, and then the server go away. The platform's own tokens are not
+// shared.
+func TestInstancesShareTokensThroughRedis(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	server := miniredis.RunT(t)
+	var log lockedBuffer
+	w.log = slog.New(slog.NewTextHandler(&log, nil))
+	document := "platform_callers: true\ncache: {redis: {url: 'redis://" + server.Addr() + "', key_ref: env://KEY}}\nupstreams:\n" +
+		"- {provider: custom-openai, base_url: https://l.example.com/v1, auth_type: oidc, issuer: '{oauth}', client_id: basic, credential_ref: env://C}\n- {provider: vertex}\n"
+	operator := map[string]string{"KEY": strings.Repeat("0f", 32), "C": clientPass}
+	instance := func() []identity.Authorizer {
+		wiring, d, err := w.wiring(t, config.GCP, document, operator)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var auths []identity.Authorizer
+		for i := range d.Upstreams {
+			auth, err := wiring.authorizer(&d.Upstreams[i])
+			if err != nil {
+				t.Fatal(err)
+			}
+			auths = append(auths, auth)
+		}
+		return auths
+	}
+	var tokens []string
+	for range 2 {
+		for _, auth := range instance() {
+			r, _ := w.sign(t, auth)
+			tokens = append(tokens, r.Header.Get("Authorization"))
+		}
+	}
+	if tokens[0] != tokens[2] || w.oauth.Tokens.Calls() != 1 {
+		t.Errorf("two instances asked for %d tokens", w.oauth.Tokens.Calls())
+	}
+	if keys := len(server.Keys()); keys != 1 {
+		t.Errorf("%d tokens are shared, want the issuer's alone", keys)
+	}
+	server.Close()
+	if _, got := w.sign(t, instance()[0]); !strings.Contains(got["Authorization"], `client "basic"`) {
+		t.Errorf("without the server: got %v", got)
+	}
+	if text := log.String(); !strings.Contains(text, "shared token cache cannot be used") || strings.Contains(text, clientPass) {
+		t.Errorf("the log says %q", text)
+	}
 }

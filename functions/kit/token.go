@@ -12,27 +12,86 @@ import (
 	"github.com/postern-ai/postern/shared/config"
 	"github.com/postern-ai/postern/shared/identity"
 	"github.com/postern-ai/postern/shared/identity/exchange"
+	"github.com/postern-ai/postern/shared/identity/redistokens"
 	"github.com/postern-ai/postern/shared/secrets"
 )
 
+// tokens says on what the tokens of a source depend, and who else may have
+// them.
+type tokens struct {
+	// key names everything on which they depend, and holds no secret.
+	key string
+	// platform says that they come from the function's own platform, which
+	// keeps them itself. They are shared with nobody.
+	platform bool
+	// once says that they depend on a secret, with whose next version comes
+	// another source. They are not kept for other upstreams.
+	once bool
+}
+
+// ofSecret are tokens that depend on a secret besides.
+func ofSecret(key string, value secrets.Value) tokens {
+	return tokens{key: key + " " + fingerprint(value), once: true}
+}
+
 // bearer puts a source's tokens on requests.
-func (w *wiring) bearer(u *config.Upstream, key string, s identity.TokenSource) identity.Authorizer {
+func (w *wiring) bearer(u *config.Upstream, t tokens, s identity.TokenSource) identity.Authorizer {
 	if u.Provider == config.Anthropic {
-		return exchange.AnthropicBearer(w.cache(u, key, s))
+		return exchange.AnthropicBearer(w.cache(u, t, s))
 	}
-	return identity.Bearer(w.cache(u, key, s))
+	return identity.Bearer(w.cache(u, t, s))
 }
 
 // cache keeps a source's tokens. Upstreams whose tokens depend on the same share
-// them; the key says on what. Without one, as for a source that is replaced
-// when its secret is, they are not shared.
-func (w *wiring) cache(u *config.Upstream, key string, s identity.TokenSource) *identity.Cache {
-	options := identity.CacheOptions{Refresh: refreshOf(u), OnReplace: w.onReplaceToken(u)}
-	if key == "" {
+// them, and with a shared cache all instances do.
+func (w *wiring) cache(u *config.Upstream, t tokens, s identity.TokenSource) *identity.Cache {
+	make := func() *identity.Cache {
+		options := identity.CacheOptions{Refresh: refreshOf(u), OnReplace: w.onReplaceToken(u)}
+		if w.redis != nil && !t.platform {
+			// What another instance has fetched is for that one to report.
+			s = w.redis.Source(s, redistokens.SourceOptions{Identity: append(w.self(), t.key), Window: options.Window, OnReplace: options.OnReplace})
+			options.OnReplace = nil
+		}
 		return identity.NewCache(s, options)
 	}
-	key = fmt.Sprintf("%s %s %s", key, refreshKey(u), auditKey(u))
-	return shared(w, w.tokens, key, func() *identity.Cache { return identity.NewCache(s, options) })
+	if t.once {
+		return make()
+	}
+	return shared(w, w.tokens, fmt.Sprintf("%s %s %s", t.key, refreshKey(u), auditKey(u)), make)
+}
+
+// self is what sets this function apart from others that use the same server:
+// their tokens may stand for somebody else.
+func (w *wiring) self() []string {
+	names := []string{
+		"AWS_LAMBDA_FUNCTION_NAME", "AWS_REGION", "K_SERVICE", "GOOGLE_CLOUD_PROJECT", "WEBSITE_SITE_NAME", "WEBSITE_OWNER_NAME", "AZURE_CLIENT_ID",
+	}
+	self := []string{string(w.Cloud)}
+	for _, name := range names {
+		self = append(self, w.Getenv(name))
+	}
+	return self
+}
+
+// newRedis connects to nothing yet.
+func (w *wiring) newRedis(r *config.Redis) (*redistokens.Cache, error) {
+	options := redistokens.Options{URL: r.URL, Username: r.Username, OnFault: func(ctx context.Context, f redistokens.Fault) {
+		w.Log.WarnContext(ctx, "the shared token cache cannot be used; tokens are fetched from their issuers",
+			slog.String("step", string(f.Step)), slog.String("error", f.Err.Error()), slog.Time("until", f.Until))
+	}}
+	key, err := w.secret(r.KeyRef)
+	if err != nil {
+		return nil, fmt.Errorf("key_ref: %w", err)
+	}
+	options.Key = key.read
+	if r.CredentialRef != "" {
+		password, err := w.secret(r.CredentialRef)
+		if err != nil {
+			return nil, fmt.Errorf("credential_ref: %w", err)
+		}
+		options.Password = password.read
+	}
+	return redistokens.New(options)
 }
 
 // shared returns what is kept under a key, or makes it.

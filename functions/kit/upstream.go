@@ -6,6 +6,7 @@ import (
 
 	"github.com/postern-ai/postern/shared/config"
 	"github.com/postern-ai/postern/shared/identity"
+	"github.com/postern-ai/postern/shared/identity/redistokens"
 	"github.com/postern-ai/postern/shared/identity/sigv4"
 	"github.com/postern-ai/postern/shared/provider"
 	"github.com/postern-ai/postern/shared/provider/anthropic"
@@ -21,6 +22,8 @@ import (
 type wiring struct {
 	Kit
 	vault *vault
+	// redis is nil when instances share nothing.
+	redis *redistokens.Cache
 
 	mu         sync.Mutex
 	identities map[string]*sigv4.Identity
@@ -28,11 +31,19 @@ type wiring struct {
 	tokens     map[string]*identity.Cache
 }
 
-func newWiring(k Kit, d *config.Document) *wiring {
-	return &wiring{
+func newWiring(k Kit, d *config.Document) (*wiring, error) {
+	w := &wiring{
 		Kit: k, vault: newVault(k, d),
 		identities: map[string]*sigv4.Identity{}, roles: map[string]*sigv4.Roles{}, tokens: map[string]*identity.Cache{},
 	}
+	if d.Cache.Redis == nil {
+		return w, nil
+	}
+	var err error
+	if w.redis, err = w.newRedis(d.Cache.Redis); err != nil {
+		return nil, fmt.Errorf("cache.redis: %w", err)
+	}
+	return w, nil
 }
 
 // model puts a model and a credential behind an upstream. Loading the document

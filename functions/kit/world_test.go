@@ -4,12 +4,15 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/json"
 	"encoding/pem"
 	"io"
 	"log/slog"
 	"maps"
+	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -94,13 +97,17 @@ type world struct {
 	openAI    *tokenexchange.OpenAI
 	anthropic *tokenexchange.Anthropic
 
-	log *slog.Logger
-	// accountFile is a service account's key.
+	log    *slog.Logger
+	issued []string // key ids of functions
+	// accountFile is a service account's key, and private the key in it, which is
+	// also that of the certificate.
 	accountFile string
+	private     *rsa.PrivateKey
+	certificate *x509.Certificate
 	urls        map[string]string
 }
 
-func newWorld(t *testing.T) *world {
+func newWorld(t testing.TB) *world {
 	t.Helper()
 	w := &world{
 		log:      slog.New(slog.DiscardHandler),
@@ -109,6 +116,7 @@ func newWorld(t *testing.T) *world {
 		managed:  managedid.New(managedid.Options{Secret: "header", System: managedid.Identity{ClientID: managedID, ObjectID: managedOID}}),
 		urls:     map[string]string{},
 	}
+	w.keys(t)
 	outbound := &sts.Outbound{Issuer: awsIssuer, RS256: jwtauth.NewSigner("RS256"), ES384: jwtauth.NewSigner("ES384")}
 	keySets := map[string]func() jose.JSONWebKeySet{
 		googlests.Issuer: w.metadata.KeySet, managedid.Issuer: w.managed.KeySet, awsIssuer: outbound.KeySet,
@@ -123,7 +131,7 @@ func newWorld(t *testing.T) *world {
 	w.sts = sts.NewWith(sts.Options{Keys: w.key, Region: region, Roles: w.roles(), Issuers: issuers, Outbound: outbound})
 	w.secrets = secretsmanager.New(secretsmanager.Options{Keys: w.key, Region: region})
 	w.entra = fakeentra.New(fakeentra.Options{Tenant: tenant, Issuers: issuers, Apps: []fakeentra.App{{
-		ClientID: appID, ObjectID: "44444444-5555-4666-8777-888888888888", Secrets: map[string]time.Time{appSecret: {}},
+		ClientID: appID, ObjectID: "44444444-5555-4666-8777-888888888888", Secrets: map[string]time.Time{appSecret: {}}, Certificates: []*x509.Certificate{w.certificate},
 		Federated: []fakeentra.Federated{
 			{Issuer: awsIssuer, Subject: gatewayRole, Audience: entraAudience},
 			{Issuer: googlests.Issuer, Subject: w.metadata.Subject(), Audience: entraAudience},
@@ -142,16 +150,16 @@ func newWorld(t *testing.T) *world {
 	} {
 		w.serve(t, name, httptest.NewServer(h))
 	}
+	mutual := httptest.NewUnstartedServer(late)
+	mutual.TLS = &tls.Config{ClientAuth: tls.RequestClientCert}
+	mutual.StartTLS()
+	w.serve(t, "mutual", mutual)
 	w.serve(t, "entra", httptest.NewTLSServer(w.entra))
-	w.oauth = oauth.New(oauth.Options{URL: w.urls["oauth"], JWT: true, Subjects: []oauth.Issuer{issuer(awsIssuer), issuer(googlests.Issuer), issuer(managedid.Issuer)}, Clients: w.clients(issuer)})
-	private, err := rsa.GenerateKey(rand.Reader, 2048)
-	if err != nil {
-		t.Fatal(err)
-	}
-	w.accountFile = accountFile(t, private)
+	w.oauth = oauth.New(oauth.Options{URL: w.urls["oauth"], MutualTLS: w.urls["mutual"], JWT: true, Subjects: []oauth.Issuer{issuer(awsIssuer), issuer(googlests.Issuer), issuer(managedid.Issuer)}, Clients: w.clients(issuer)})
+	w.accountFile = accountFile(t, w.private)
 	w.google = googlests.New(googlests.Options{
 		Accounts: []googlests.Account{
-			{Email: vertexActor, UniqueID: "104000000000000000002", Creators: w.creators(), Keys: jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: private.Public(), KeyID: "key-1", Algorithm: "RS256", Use: "sig"}}}},
+			{Email: vertexActor, UniqueID: "104000000000000000002", Creators: w.creators(), Keys: jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: w.private.Public(), KeyID: "key-1", Algorithm: "RS256", Use: "sig"}}}},
 		},
 		Callers: func(token string) (string, bool) { return gcpAccount, w.metadata.Valid(token) },
 		Keys:    w.sts.Lookup, Providers: w.pools(),
@@ -166,7 +174,7 @@ func newWorld(t *testing.T) *world {
 	return w
 }
 
-func (w *world) serve(t *testing.T, name string, server *httptest.Server) {
+func (w *world) serve(t testing.TB, name string, server *httptest.Server) {
 	t.Helper()
 	server.Config.ErrorLog = slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)
 	t.Cleanup(server.Close)
@@ -201,6 +209,37 @@ func (w *world) pools() map[string]googlests.Provider {
 	}
 }
 
+// keys makes the one key of the tests, and a certificate for it.
+func (w *world) keys(t testing.TB) {
+	t.Helper()
+	var err error
+	if w.private, err = rsa.GenerateKey(rand.Reader, 2048); err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "gateway"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+		ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, w.private.Public(), w.private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if w.certificate, err = x509.ParseCertificate(der); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// pems are the private key and the certificate with it.
+func (w *world) pems(t testing.TB) (key, both string) {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(w.private)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key = string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}))
+	return key, key + string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: w.certificate.Raw}))
+}
+
 // creators may act as the service account that may use Vertex AI.
 func (w *world) creators() []string {
 	pools := "principal:" + strings.TrimSuffix(poolOf, "/providers/") + "/subject/"
@@ -208,7 +247,7 @@ func (w *world) creators() []string {
 }
 
 // accountFile is a service account's key as Google gives it out.
-func accountFile(t *testing.T, private *rsa.PrivateKey) string {
+func accountFile(t testing.TB, private *rsa.PrivateKey) string {
 	t.Helper()
 	der, err := x509.MarshalPKCS8PrivateKey(private)
 	if err != nil {
@@ -229,6 +268,8 @@ func (w *world) clients(issuer func(string) oauth.Issuer) []oauth.Client {
 	clients := []oauth.Client{
 		{ID: "basic", Method: oauth.SecretBasic, Secret: clientPass, Grants: grants, Scopes: []string{"llm:read", "llm:invoke"}, Targets: []string{"llm", "google"}},
 		{ID: "post", Method: oauth.SecretPost, Secret: clientPass, Grants: grants},
+		{ID: "signed", Method: oauth.PrivateKeyJWT, Grants: grants, Keys: jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: w.private.Public(), KeyID: "key-1", Algorithm: "RS256", Use: "sig"}}}},
+		{ID: "shown", Method: oauth.SelfSignedTLS, Certificate: w.certificate, Grants: grants},
 	}
 	for name, from := range map[string]oauth.Federated{
 		"aws":   {Issuer: issuer(awsIssuer), Subject: gatewayRole},
@@ -283,6 +324,7 @@ func (w *world) variables(cloud config.Cloud) map[string]string {
 	switch cloud {
 	case config.AWS:
 		key := w.creds.Issue()
+		w.issued = append(w.issued, key.AccessKeyID)
 		maps.Copy(env, map[string]string{
 			"AWS_LAMBDA_FUNCTION_NAME": "gateway", "AWS_REGION": region,
 			"AWS_ACCESS_KEY_ID": key.AccessKeyID, "AWS_SECRET_ACCESS_KEY": key.SecretAccessKey, "AWS_SESSION_TOKEN": key.SessionToken,
@@ -295,7 +337,7 @@ func (w *world) variables(cloud config.Cloud) map[string]string {
 
 // onAzure gives the process the endpoint that the Azure identity client looks
 // for in its own environment.
-func (w *world) onAzure(t *testing.T) {
+func (w *world) onAzure(t testing.TB) {
 	t.Helper()
 	t.Setenv("IDENTITY_ENDPOINT", w.urls["managed"]+"/msi/token")
 	t.Setenv("IDENTITY_HEADER", "header")
@@ -314,7 +356,7 @@ func (w *world) fill(cloud config.Cloud, document string) string {
 
 // wiring loads a document as a function on that cloud would, and wires it. The
 // operator's variables come on top of the platform's.
-func (w *world) wiring(t *testing.T, cloud config.Cloud, document string, operator map[string]string) (*wiring, *config.Document, error) {
+func (w *world) wiring(t testing.TB, cloud config.Cloud, document string, operator map[string]string) (*wiring, *config.Document, error) {
 	t.Helper()
 	env := w.variables(cloud)
 	maps.Copy(env, operator)
@@ -342,7 +384,8 @@ func (w *world) wiring(t *testing.T, cloud config.Cloud, document string, operat
 		stores[secrets.StoreAWS], stores[secrets.StoreOwn] = store, store
 	}
 	k := Kit{Cloud: cloud, Getenv: getenv, Log: w.log, HTTP: http.DefaultTransport, Secrets: stores}
-	return newWiring(k, d), d, nil
+	wired, err := newWiring(k, d)
+	return wired, d, err
 }
 
 // signed is a request after it was authorized, with its body.
@@ -352,7 +395,7 @@ type signed struct {
 }
 
 // request makes the request that an upstream's authorizer is to sign.
-func request(ctx context.Context, t *testing.T) *http.Request {
+func request(ctx context.Context, t testing.TB) *http.Request {
 	t.Helper()
 	r, err := http.NewRequestWithContext(ctx, http.MethodPost, "https://upstream.example.com/v1/chat", strings.NewReader(`{"model":"m"}`))
 	if err != nil {
@@ -361,7 +404,7 @@ func request(ctx context.Context, t *testing.T) *http.Request {
 	return r
 }
 
-func bodyOf(t *testing.T, r *http.Request) []byte {
+func bodyOf(t testing.TB, r *http.Request) []byte {
 	t.Helper()
 	body, err := io.ReadAll(r.Body)
 	if err != nil {

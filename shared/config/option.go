@@ -189,7 +189,10 @@ func choice[T ~string](set func(*Upstream, string), words ...T) func(place, *Ups
 // options reads the fields that belong to some providers and auth types, and refuses them elsewhere. Without a usable auth
 // type nothing can be said about fields that depend on it.
 func (l *loader) options(o object, u *Upstream, usable bool) {
-	for _, option := range options() {
+	if l.table == nil {
+		l.table = options()
+	}
+	for _, option := range l.table {
 		p, ok := o.field(option.name)
 		byAuth := slices.ContainsFunc(option.where, func(s span) bool { return len(s.auths) > 0 })
 		if !ok || u.Provider == "" || byAuth && !usable {

@@ -14,6 +14,7 @@ type loader struct {
 	problems []Problem
 	warnings []Problem
 	shared   bool // instances share their tokens
+	table    []option
 }
 
 // err returns the problems in the document's order, or nil.

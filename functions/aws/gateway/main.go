@@ -39,11 +39,7 @@ func handler(getenv func(string) string, log *slog.Logger) (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("POSTERN_INVOKE_MODE: %w", err)
 	}
-	store, err := awssecrets.New(awssecrets.Options{
-		Region:      cmp.Or(getenv("AWS_REGION"), getenv("AWS_DEFAULT_REGION")),
-		Credentials: sigv4.NewProvider(sigv4.NewIdentity(sigv4.IdentityOptions{Getenv: getenv})),
-		Endpoint:    getenv("AWS_ENDPOINT_URL_SECRETS_MANAGER"),
-	})
+	store, err := store(getenv)
 	if err != nil {
 		return nil, fmt.Errorf("AWS Secrets Manager: %w", err)
 	}
@@ -63,6 +59,15 @@ func handler(getenv func(string) string, log *slog.Logger) (any, error) {
 		return nil, err
 	}
 	return stream.Handler(named(gateway), stream.Options{Mode: mode, Log: log}), nil
+}
+
+// store is Secrets Manager in the function's region, read as its role.
+func store(getenv func(string) string) (*awssecrets.Reader, error) {
+	return awssecrets.New(awssecrets.Options{
+		Region:      cmp.Or(getenv("AWS_REGION"), getenv("AWS_DEFAULT_REGION")),
+		Credentials: sigv4.NewProvider(sigv4.NewIdentity(sigv4.IdentityOptions{Getenv: getenv})),
+		Endpoint:    getenv("AWS_ENDPOINT_URL_SECRETS_MANAGER"),
+	})
 }
 
 // admitted returns the principal whose signature the function URL has checked.

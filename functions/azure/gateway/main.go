@@ -45,11 +45,7 @@ func run(ctx context.Context, getenv func(string) string, log *slog.Logger) erro
 
 // handler is the whole wiring of the function.
 func handler(getenv func(string) string, log *slog.Logger) (http.Handler, error) {
-	vault := entra.New(entra.Options{ClientID: getenv("AZURE_CLIENT_ID"), Scope: "https://vault.azure.net/.default"})
-	store, err := keyvault.New(keyvault.Options{
-		Vault:      getenv("POSTERN_KEY_VAULT_URL"),
-		Authorizer: identity.Bearer(identity.NewCache(vault, identity.CacheOptions{})),
-	})
+	store, err := store(getenv)
 	if err != nil {
 		return nil, fmt.Errorf("POSTERN_KEY_VAULT_URL: %w", err)
 	}
@@ -65,4 +61,13 @@ func handler(getenv func(string) string, log *slog.Logger) (http.Handler, error)
 			secrets.StoreOwn:      store,
 		},
 	}.Gateway()
+}
+
+// store is the Key Vault of the function, and any other that a reference names,
+// read as its managed identity.
+func store(getenv func(string) string) (*keyvault.Reader, error) {
+	identities := entra.New(entra.Options{ClientID: getenv("AZURE_CLIENT_ID"), Scope: "https://vault.azure.net/.default"})
+	return keyvault.New(keyvault.Options{
+		Vault: getenv("POSTERN_KEY_VAULT_URL"), Authorizer: identity.Bearer(identity.NewCache(identities, identity.CacheOptions{})),
+	})
 }

@@ -5,7 +5,6 @@ package gateway
 
 import (
 	"context"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
@@ -16,10 +15,7 @@ import (
 	"github.com/postern-ai/postern/shared/caller"
 	"github.com/postern-ai/postern/shared/chat"
 	"github.com/postern-ai/postern/shared/config"
-	"github.com/postern-ai/postern/shared/identity"
-	"github.com/postern-ai/postern/shared/identity/googleid"
 	"github.com/postern-ai/postern/shared/secrets"
-	"github.com/postern-ai/postern/shared/secrets/gcpsecrets"
 )
 
 // Gateway serves one request. Its first call builds the gateway; a document
@@ -61,14 +57,7 @@ var built = sync.OnceValues(func() (http.Handler, error) {
 
 // handler is the whole wiring of the function.
 func handler(getenv func(string) string, log *slog.Logger) (http.Handler, error) {
-	store, err := gcpsecrets.New(gcpsecrets.Options{
-		Project:    getenv("GOOGLE_CLOUD_PROJECT"),
-		Authorizer: identity.Bearer(identity.NewCache(googleid.New(googleid.Options{Getenv: getenv}), identity.CacheOptions{})),
-		Endpoint:   getenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER"),
-	})
-	if err != nil {
-		return nil, fmt.Errorf("google secret manager: %w", err)
-	}
+	store := newStore(getenv)
 	return kit.Kit{
 		Cloud:    config.GCP,
 		Getenv:   getenv,
