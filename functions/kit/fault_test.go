@@ -112,7 +112,9 @@ func TestFaultsOfCredentials(t *testing.T) {
 			d.secrets.Faults.Before("GetSecretValue").Set(fault.Fault{Status: 400, Body: `{"__type":"ResourceNotFoundException","Message":"canary-body"}`})
 		}, 502, "upstream_auth_failed", `read secret \"key\"`},
 		{"the store is down", "keys", func(d *door) { d.secrets.Faults.Before("GetSecretValue").Set(fault.Fault{Status: 500, Body: "{}"}) }, 503, "upstream_auth_failed", `read secret \"key\"`},
-		{"the store is slow", "keys", func(d *door) { d.secrets.Faults.Before("GetSecretValue").Set(fault.Fault{Delay: 3500 * time.Millisecond}) }, 503, "upstream_auth_failed", `read secret \"key\"`},
+		{"the store is slow", "keys", func(d *door) {
+			d.secrets.Faults.Before("GetSecretValue").Set(fault.Fault{Delay: 3500 * time.Millisecond})
+		}, 503, "upstream_auth_failed", `read secret \"key\"`},
 		{"the function's own credentials are not known", "keys", func(d *door) {
 			for _, key := range d.issued {
 				d.creds.Revoke(key)
