@@ -140,7 +140,7 @@ func (s *setting) sourceOver(t *testing.T, source identity.TokenSource) *redisto
 // instance returns the token cache of one more instance.
 func (s *setting) instance(t *testing.T) *identity.Cache {
 	t.Helper()
-	return identity.NewCache(s.source(t), identity.CacheOptions{Refresh: identity.Refresh{Jitter: -1}})
+	return identity.NewCache(s.source(t), identity.CacheOptions{Refresh: identity.Refresh{Jitter: -1, Window: s.Window}})
 }
 
 func (s *setting) name(t *testing.T) string {
@@ -264,6 +264,23 @@ func TestOneInstanceRefreshesEarlyAndTheOthersGoOn(t *testing.T) {
 		}
 		s.issuer.wantCalls(t, 2)
 		s.wantReplaced(t, "t1 -> t2: pre_expiry")
+	})
+}
+
+func TestAWindowThatIsSetIsTheSharedOneToo(t *testing.T) {
+	bubble(t, func(t *testing.T, s *setting) {
+		s.Window = 25 * time.Minute
+		first, second := s.instance(t), s.instance(t)
+		wantToken(t, first, "t1")
+		time.Sleep(33 * time.Minute)
+		wantToken(t, second, "t1")
+		time.Sleep(3 * time.Minute)
+		wantToken(t, first, "t2")
+		// Its own window begins later: it has known the token for less long.
+		wantToken(t, second, "t1")
+		time.Sleep(15 * time.Minute)
+		wantToken(t, second, "t2")
+		s.issuer.wantCalls(t, 2)
 	})
 }
 

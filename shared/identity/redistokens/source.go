@@ -48,9 +48,6 @@ type Source struct {
 
 // Source returns the source with its tokens shared.
 func (c *Cache) Source(source identity.TokenSource, options SourceOptions) *Source {
-	if options.Window <= 0 {
-		options.Window = defaultWindow
-	}
 	return &Source{cache: c, source: source, options: options}
 }
 
@@ -190,7 +187,7 @@ func (s *Source) judge(e *entry, reason identity.Reason) answer {
 	case identity.ReasonRejected:
 		usable = usable && !mine
 	case identity.ReasonPreExpiry:
-		early := now.After(e.token.Expires.Add(-min(s.options.Window, e.lifetime()/4)))
+		early := now.After(e.token.Expires.Add(-s.window(e.lifetime())))
 		usable = usable && (s.options.Proactive || !mine && !early)
 	case identity.ReasonManual, identity.ReasonScheduled:
 		usable = false
@@ -199,6 +196,14 @@ func (s *Source) judge(e *entry, reason identity.Reason) answer {
 		found.token = &e.token
 	}
 	return found
+}
+
+// window is how long before its end a token is refreshed, just as a keeper of it reckons.
+func (s *Source) window(lifetime time.Duration) time.Duration {
+	if s.options.Window > 0 {
+		return min(s.options.Window, lifetime/2)
+	}
+	return min(defaultWindow, lifetime/4)
 }
 
 func (s *Source) gave(token identity.Token) bool {
