@@ -14,7 +14,7 @@ import (
 	"github.com/postern-ai/postern/shared/identity"
 )
 
-// each runs a test in a world of its own for every way to call a model service without a stored key: three on one cloud and six across.
+// each runs a test in a world of its own for every way to call a model service without a stored key: three on one cloud, six across, and one across directories.
 func each(t *testing.T, run func(*testing.T, *world, direction)) {
 	t.Helper()
 	azure(t)

@@ -73,7 +73,8 @@ func bubbleWorld(t *testing.T) *world {
 	w := &world{
 		platform: awscreds.New(awscreds.Options{Role: "gateway", Lifetime: 30 * 24 * time.Hour}),
 		metadata: metadata.New(metadata.Options{Signer: googleKey}),
-		managed:  managedid.New(managedid.Options{Secret: "header", System: managedid.Identity{ClientID: "c", ObjectID: objectID}, Signer: azureKey}),
+		managed:  managedid.New(managedid.Options{Secret: "header", System: managedid.Identity{ClientID: "c", ObjectID: objectID}, Signer: azureKey,
+			V2: map[string]string{managedid.TokenExchange: managedid.TokenExchangeID}}),
 	}
 	outbound := &sts.Outbound{Issuer: awsIssuer, RS256: awsKey}
 	w.sts = sts.NewWith(sts.Options{
@@ -94,14 +95,18 @@ func bubbleWorld(t *testing.T) *world {
 	w.entra = fakeentra.New(fakeentra.Options{
 		Tenant: managedid.Tenant, Signer: azureKey, Resources: []string{inference},
 		Issuers: func(issuer string) (jose.JSONWebKeySet, bool) {
-			if issuer == awsIssuer {
+			switch issuer {
+			case awsIssuer:
 				return outbound.KeySet(), true
+			case managedid.IssuerV2:
+				return w.managed.KeySet(), true
 			}
 			return w.metadata.KeySet(), issuer == metadata.Issuer
 		},
 		Apps: []fakeentra.App{{ClientID: appID, ObjectID: "app", Federated: []fakeentra.Federated{
 			{Issuer: awsIssuer, Subject: gateway, Audience: entra.TokenExchange},
 			{Issuer: metadata.Issuer, Subject: w.metadata.Subject(), Audience: entra.TokenExchange},
+			{Issuer: managedid.IssuerV2, Subject: objectID, Audience: entra.TokenExchange},
 		}}},
 	})
 	w.renew()
@@ -234,7 +239,7 @@ func (w *world) functionApp(scope string) identity.TokenSource {
 	return entra.New(entra.Options{Scope: scope, HTTP: over(w.managed)})
 }
 
-// directions are all six.
+// directions are all six across clouds, and the one across directories of Azure.
 func (w *world) directions() []direction {
 	onGoogle := direction{valid: w.byGoogle, revoke: func(r *http.Request) { w.google.Revoke(token(r)) }}
 	onEntra := direction{valid: w.byEntra, revoke: func(r *http.Request) { w.entra.Revoke(token(r)) }, principal: appID}
@@ -262,6 +267,8 @@ func (w *world) directions() []direction {
 			"", &w.metadata.Identities, &w.entra.Tokens),
 		with(onAWS, "from Azure Functions to Bedrock", func() identity.Authorizer { return w.web(fromAzure, w.functionApp(forOthers+"/.default")) },
 			"arn:aws:sts::123456789012:assumed-role/from-azure/postern", &w.managed.Faults, &w.sts.Faults),
+		with(onEntra, "from Azure Functions to Azure OpenAI in another directory", func() identity.Authorizer { return w.app(w.functionApp(entra.TokenExchange + "/.default")) },
+			"", &w.managed.Faults, &w.entra.Tokens),
 		with(onGoogle, "from Azure Functions to Vertex AI", func() identity.Authorizer {
 			return w.federate(googleid.FederationOptions{Audience: azurePool, Subject: w.functionApp(forOthers + "/.default")})
 		}, strings.TrimPrefix(azurePool, "//iam.googleapis.com/"), &w.managed.Faults, &w.google.STS),

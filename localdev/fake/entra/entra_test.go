@@ -38,6 +38,9 @@ const (
 	aws      = "https://00000000-1111-4222-8333-444444444444.tokens.sts.global.api.aws"
 	role     = "arn:aws:iam::123456789012:role/postern-gateway"
 	exchange = "api://AzureADTokenExchange"
+
+	managed    = "https://login.microsoftonline.com/" + tenant + "/v2.0"
+	exchangeID = "fb60f99c-7a34-4190-8149-302f77469936"
 )
 
 var (
@@ -71,11 +74,11 @@ func options(now time.Time) entra.Options {
 	roots := x509.NewCertPool()
 	roots.AddCert(root(now))
 	return entra.Options{
-		Tenant: tenant, Issuers: jwtauth.Issuers(map[string]*jwtauth.Signer{aws: awsKey, "https://sts.windows.net/" + tenant + "/": entraKey}),
+		Tenant: tenant, Issuers: jwtauth.Issuers(map[string]*jwtauth.Signer{aws: awsKey, "https://sts.windows.net/" + tenant + "/": entraKey, managed: entraKey}),
 		Resources: []string{resource, "api://own"},
 		Apps: []entra.App{
 			{ClientID: client, ObjectID: "object", Secrets: map[string]time.Time{"good": {}, "old": now}, Certificates: []*x509.Certificate{leaf(now, "registered")},
-				Federated: []entra.Federated{{Issuer: aws, Subject: role, Audience: exchange}}},
+				Federated: []entra.Federated{{Issuer: aws, Subject: role, Audience: exchange}, {Issuer: managed, Subject: "managed", Audience: exchange}}},
 			{ClientID: "by-name", Roots: roots, SubjectName: "gateway.example"},
 		},
 	}
@@ -161,6 +164,15 @@ func TestTheOfficialClientsGetTokensAndLearnWhyNot(t *testing.T) {
 			{"an assertion that has expired", jwt(map[string]any{"exp": time.Now().Unix()}), "", "AADSTS700024"},
 			{"an assertion of Entra itself", func() (azcore.TokenCredential, error) {
 				return federated(assertion(t, entraKey, map[string]any{"iss": "https://sts.windows.net/" + tenant + "/"}))
+			}, "", "AADSTS700222"},
+			{"an assertion of a managed identity", func() (azcore.TokenCredential, error) {
+				return federated(assertion(t, entraKey, map[string]any{"iss": managed, "sub": "managed", "aud": exchangeID, "idtyp": "app"}))
+			}, "", ""},
+			{"an assertion of another managed identity", func() (azcore.TokenCredential, error) {
+				return federated(assertion(t, entraKey, map[string]any{"iss": managed, "sub": "other", "aud": exchangeID, "idtyp": "app"}))
+			}, "", "AADSTS700213"},
+			{"an assertion of a managed identity that is for something else", func() (azcore.TokenCredential, error) {
+				return federated(assertion(t, entraKey, map[string]any{"iss": managed, "sub": "managed", "aud": "other", "idtyp": "app"}))
 			}, "", "AADSTS700222"},
 			{"an assertion with the key of another issuer", func() (azcore.TokenCredential, error) { return federated(assertion(t, entraKey, nil)) }, "", "AADSTS5001257"},
 			{"an assertion with an algorithm that is not taken", func() (azcore.TokenCredential, error) { return federated(assertion(t, strangeEC, nil)) }, "", "AADSTS50027"},

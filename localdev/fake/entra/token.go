@@ -18,7 +18,13 @@ import (
 	"github.com/postern-ai/postern/localdev/fake/jwtauth"
 )
 
-const assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+const (
+	assertionType = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+	// exchangeResource is the resource of managed identities' tokens that are shown here, and exchangeID the id of its application, which
+	// those tokens have for an audience.
+	exchangeResource = "api://AzureADTokenExchange"
+	exchangeID       = "fb60f99c-7a34-4190-8149-302f77469936"
+)
 
 func invalidClient(number int, format string, values ...any) *refusal {
 	return &refusal{http.StatusUnauthorized, "invalid_client", number, fmt.Sprintf(format, values...)}
@@ -200,7 +206,11 @@ func (s *Server) checkFederated(app App, assertion string) *refusal {
 	if errors.Is(err, jwtauth.ErrMalformed) || errors.Is(err, jwtauth.ErrAlgorithm) {
 		return invalidRequest(50027, "JWT token is invalid or malformed.")
 	}
-	if strings.HasPrefix(claims.Issuer, "https://sts.windows.net/") || strings.HasPrefix(claims.Issuer, "https://login.microsoftonline.com/") {
+	// Of its own tokens the service takes only those that managed identities have for this
+	// (https://learn.microsoft.com/entra/workload-id/workload-identity-federation-config-app-trust-managed-identity).
+	exchange := slices.Equal(claims.Audience, []string{exchangeID})
+	own := strings.HasPrefix(claims.Issuer, "https://sts.windows.net/") || strings.HasPrefix(claims.Issuer, "https://login.microsoftonline.com/")
+	if own && !(exchange && claims.Issuer == "https://login.microsoftonline.com/"+s.options.Tenant+"/v2.0" && claims.Text("idtyp") == "app") {
 		return &refusal{http.StatusBadRequest, "invalid_request", 700222, "AAD-issued tokens may not be used for federated identity flows."}
 	}
 	matches := slices.DeleteFunc(slices.Clone(app.Federated), func(f Federated) bool { return f.Issuer != claims.Issuer })
@@ -217,7 +227,9 @@ func (s *Server) checkFederated(app App, assertion string) *refusal {
 	if len(matches) == 0 {
 		return invalidClient(700213, "No matching federated identity record found for presented assertion subject '%s'.", claims.Subject)
 	}
-	matches = slices.DeleteFunc(matches, func(f Federated) bool { return !slices.Equal(claims.Audience, []string{f.Audience}) })
+	matches = slices.DeleteFunc(matches, func(f Federated) bool {
+		return !slices.Equal(claims.Audience, []string{f.Audience}) && !(exchange && f.Audience == exchangeResource)
+	})
 	if len(matches) == 0 {
 		return invalidClient(700212, "No matching federated identity record found for presented assertion audience.")
 	}

@@ -28,6 +28,12 @@ const (
 	Tenant = "11111111-2222-4333-8444-555555555555"
 	// Issuer is the iss claim of tokens for resources that take tokens of version 1.0, as those of managed identities are by default.
 	Issuer = "https://sts.windows.net/" + Tenant + "/"
+	// IssuerV2 is the one for resources that take tokens of version 2.0.
+	IssuerV2 = "https://login.microsoftonline.com/" + Tenant + "/v2.0"
+	// TokenExchange is the resource that an app registration which trusts the identity expects, and TokenExchangeID the id of its
+	// application, which is the audience of such tokens.
+	TokenExchange   = "api://AzureADTokenExchange"
+	TokenExchangeID = "fb60f99c-7a34-4190-8149-302f77469936"
 )
 
 // Identity is one managed identity.
@@ -45,6 +51,9 @@ type Options struct {
 	System Identity
 	// User lists the user-assigned identities.
 	User []Identity
+	// V2 lists resources that take tokens of version 2.0, as TokenExchange does, with the ids of their applications. In these tokens the
+	// audience is that id and not the resource (https://learn.microsoft.com/entra/identity-platform/access-token-claims-reference).
+	V2 map[string]string
 	// Lifetime is how long new tokens are valid. Zero means 24 hours, as on the platform.
 	Lifetime time.Duration
 	// Signer signs tokens, with RS256. Nil means one with a key of its own.
@@ -175,11 +184,16 @@ func (s *Server) answer(w http.ResponseWriter, identity Identity, resource strin
 func (s *Server) issue(identity Identity, resource string) string {
 	now := time.Now()
 	expires := now.Add(s.options.Lifetime).Truncate(time.Second)
-	token, err := s.options.Signer.Sign(map[string]any{
-		"aud": resource, "iss": Issuer, "tid": Tenant, "ver": "1.0", "idtyp": "app",
-		"appid": identity.ClientID, "oid": identity.ObjectID, "sub": identity.ObjectID, "xms_mirid": identity.ResourceID,
+	claims := map[string]any{
+		"aud": resource, "iss": Issuer, "tid": Tenant, "ver": "1.0", "idtyp": "app", "appid": identity.ClientID,
+		"oid": identity.ObjectID, "sub": identity.ObjectID, "xms_mirid": identity.ResourceID,
 		"iat": now.Unix(), "nbf": now.Unix(), "exp": expires.Unix(), "uti": rand.Text(),
-	})
+	}
+	if application, ok := s.options.V2[resource]; ok {
+		delete(claims, "appid")
+		claims["aud"], claims["iss"], claims["ver"], claims["azp"] = application, IssuerV2, "2.0", identity.ClientID
+	}
+	token, err := s.options.Signer.Sign(claims)
 	if err != nil {
 		panic(err) // The claims are ours and the key is made for them.
 	}

@@ -195,3 +195,24 @@ func TestTokensVerifyForTheirResource(t *testing.T) {
 		t.Errorf("got %+v and error %v", claims, err)
 	}
 }
+
+func TestAResourceMayTakeTokensOfTheNewerVersion(t *testing.T) {
+	t.Parallel()
+	o := options()
+	o.V2 = map[string]string{managedid.TokenExchange: managedid.TokenExchangeID}
+	server := managedid.New(o)
+	recorder := httptest.NewRecorder()
+	server.ServeHTTP(recorder, request(func(_ *http.Request, query url.Values) { query.Set("resource", managedid.TokenExchange) }))
+	var answer struct {
+		AccessToken string `json:"access_token"`
+	}
+	if err := json.Unmarshal(recorder.Body.Bytes(), &answer); err != nil {
+		t.Fatal(err)
+	}
+	claims, err := jwtauth.Verify(answer.AccessToken, func(issuer string) (jose.JSONWebKeySet, bool) {
+		return server.KeySet(), issuer == managedid.IssuerV2
+	}, jose.RS256)
+	if err != nil || claims.Audience[0] != managedid.TokenExchangeID || claims.Subject != system.ObjectID || claims.Text("azp") != system.ClientID || claims.Text("appid") != "" {
+		t.Errorf("got %+v and error %v", claims, err)
+	}
+}

@@ -27,7 +27,12 @@ const (
 )
 
 // TokenExchange is the audience that Entra expects in a token of another cloud, unless the federated credential says otherwise.
+//
+// A managed identity's token for it has the id of its application for an audience, and
+// https://login.microsoftonline.com/TENANT/v2.0 for an issuer: it is a token of version 2.0.
 const TokenExchange = "api://AzureADTokenExchange"
+
+const tokenExchangeID = "fb60f99c-7a34-4190-8149-302f77469936"
 
 // authorities are the hosts that are trusted with a secret, and the scope for their inference endpoints. The library would ask Microsoft's
 // public cloud whether a host is one of them; a list needs no request, and holds where that cloud cannot be reached.
@@ -258,7 +263,7 @@ func (a *App) remedy(number int, shown evidence) string {
 	case 70021, 700211, 700212, 700213, 7002138:
 		return "the app needs a federated credential with exactly these, upper and lower case included: " + shown.described
 	case 700222:
-		return "tokens of Entra itself are not taken here; use the managed identity directly"
+		return "of Entra's own tokens only those of a managed identity for " + TokenExchange + " are taken here"
 	case 70011, 500011, 1002012:
 		return fmt.Sprintf("check the scope %q", a.options.Scope)
 	}

@@ -346,6 +346,11 @@ func TestARefusalNamesTheRemedyAndNotTheSecret(t *testing.T) {
 		{"another scope", func(o *entra.AppOptions) { secret(o); o.Scope = "https://vault.azure.net/.default" }, `AADSTS500011; check the scope "https://vault.azure.net/.default"`},
 		{"another subject", func(o *entra.AppOptions) { o.Assertion = aws(awsRole + "s") },
 			`AADSTS700213; the app needs a federated credential with exactly these, upper and lower case included: issuer "` + awsIssuer + `", subject "` + awsRole + `s", audience "api://AzureADTokenExchange"`},
+		{"another managed identity", func(o *entra.AppOptions) {
+			o.Assertion = identity.TokenFunc(func(context.Context) (identity.Token, error) {
+				return identity.Token{Value: secrets.NewValue(must(awsKey.Sign(map[string]any{"iss": awsIssuer, "sub": "managed", "aud": "fb60f99c-7a34-4190-8149-302f77469936", "iat": time.Now().Unix(), "exp": time.Now().Add(time.Hour).Unix()})))}, nil
+			})
+		}, `subject "managed", audience "api://AzureADTokenExchange"`},
 		{"a certificate that is not registered", func(o *entra.AppOptions) {
 			o.Certificate = stored(inPEM(signingKey(), certificate(signingKey(), time.Now())))
 		}, "AADSTS700027; the certificate is not registered"},

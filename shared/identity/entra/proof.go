@@ -165,6 +165,8 @@ func (b byAssertion) show(ctx context.Context) (evidence, error) {
 	if described == "" {
 		return evidence{}, &identity.Error{Public: "what should show who the app is, is not a JSON Web Token with an issuer, a subject and an audience"}
 	}
+	// The credential names the application and not its id.
+	described = strings.Replace(described, tokenExchangeID, TokenExchange, 1)
 	return evidence{source: "app registration, federated credential", described: described, credential: func(o AppOptions, client azcore.ClientOptions) (azcore.TokenCredential, error) {
 		assertion := func(context.Context) (string, error) { return token.Value.Reveal(), nil }
 		return azidentity.NewClientAssertionCredential(o.Tenant, o.ClientID, assertion, &azidentity.ClientAssertionCredentialOptions{ClientOptions: client, DisableInstanceDiscovery: true})
