@@ -1,0 +1,212 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"io"
+	"iter"
+	"net"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/postern-ai/postern/shared/chat"
+	"github.com/postern-ai/postern/shared/provider"
+)
+
+// slow yields a chunk after each pause, or the context's error if that is over
+// first.
+func slow(pauses ...time.Duration) script {
+	return script{stream: func(ctx context.Context, _ *chat.Request) (iter.Seq2[*chat.Chunk, error], error) {
+		return func(yield func(*chat.Chunk, error) bool) {
+			for _, pause := range pauses {
+				select {
+				case <-ctx.Done():
+					yield(nil, provider.Interrupted("Amazon Bedrock", ctx.Err()))
+					return
+				case <-time.After(pause):
+				}
+				if !yield(delta("a"), nil) {
+					return
+				}
+			}
+		}, nil
+	}}
+}
+
+// reluctant accepts a stream only after a pause, and then answers at once, or
+// refuses it.
+func reluctant(pause time.Duration, refusal error) script {
+	return script{stream: func(ctx context.Context, _ *chat.Request) (iter.Seq2[*chat.Chunk, error], error) {
+		select {
+		case <-ctx.Done():
+			return nil, provider.Unreached("Amazon Bedrock", ctx.Err())
+		case <-time.After(pause):
+		}
+		return chunks(nil, delta("a")), refusal
+	}}
+}
+
+func TestTime(t *testing.T) {
+	t.Parallel()
+	const a = `{"id":"c","object":"chat.completion.chunk","created":0,"model":"","choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}`
+	for _, c := range []struct {
+		name     string
+		deadline time.Duration // of the platform; 0 is none
+		model    script
+		status   int
+		code     string
+		want     []string
+		took     time.Duration
+	}{
+		{"a silent stream is kept alive by comments", 0, slow(1*time.Second, 35*time.Second), 200, "",
+			[]string{a, ": keep-alive", ": keep-alive", a, "[DONE]"}, 36 * time.Second},
+		{"a first chunk that takes long is announced by a comment", 0, slow(16 * time.Second), 200, "",
+			[]string{": keep-alive", a, "[DONE]"}, 16 * time.Second},
+		{"an upstream that accepts late keeps its status for a while", 0, reluctant(19*time.Second, provider.Fault(429, "Amazon Bedrock", "")), 429, "rate_limit_exceeded",
+			nil, 19 * time.Second},
+		{"a stream that does not begin is given up", 0, slow(30 * time.Second), 200, "upstream_timeout",
+			nil, 20 * time.Second},
+		{"a stream that takes longer than a request may is ended", 0, slow(1*time.Second, time.Hour), 200, "upstream_timeout",
+			nil, 60 * time.Second},
+		{"a platform that runs out of time is preceded by a second", 10 * time.Second, slow(1*time.Second, time.Hour), 200, "upstream_timeout",
+			nil, 9 * time.Second},
+		{"a platform that runs out of time before the first chunk", 10 * time.Second, slow(time.Hour), 504, "upstream_timeout",
+			nil, 9 * time.Second},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				ctx := t.Context()
+				if c.deadline > 0 {
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeout(ctx, c.deadline)
+					defer cancel()
+				}
+				start := time.Now()
+				rec := httptest.NewRecorder()
+				newGateway(t, c.model, io.Discard).ServeHTTP(rec, post(ctx, "alice", helloStream))
+				if took := time.Since(start); took != c.took {
+					t.Errorf("took %v, want %v", took, c.took)
+				}
+				if rec.Code != c.status {
+					t.Errorf("status is %d, want %d: %s", rec.Code, c.status, rec.Body)
+				}
+				if c.want != nil {
+					if d := cmp.Diff(c.want, events(rec.Body.String())); d != "" {
+						t.Error(d)
+					}
+					return
+				}
+				body := rec.Body.String()
+				if i := strings.LastIndex(body, "{\"error\""); i < 0 || envelopeOf(t, []byte(strings.TrimSpace(body[i:]))).Code != c.code {
+					t.Errorf("no error of code %s at the end of %s", c.code, body)
+				}
+			})
+		})
+	}
+}
+
+func TestALongWaitForTheUpstreamIsKeptAlive(t *testing.T) {
+	t.Parallel()
+	const a = `{"id":"c","object":"chat.completion.chunk","created":0,"model":"","choices":[{"index":0,"delta":{"content":"a"},"finish_reason":null}]}`
+	late := provider.Fault(503, "Amazon Bedrock", "")
+	for _, c := range []struct {
+		name    string
+		refusal error
+		want    []string
+	}{
+		{"until it answers", nil, []string{": keep-alive", ": keep-alive", a, "[DONE]"}},
+		{"and a refusal that comes after that is an event", late, []string{": keep-alive", ": keep-alive", string(late.Body())}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				g := newGateway(t, reluctant(statusWait+keepAlive+time.Second, c.refusal), io.Discard)
+				g.limits.RequestTimeout, g.limits.FirstByteTimeout = 5*time.Minute, 5*time.Minute
+				route, _ := g.router.Route("large")
+				route.Upstream.Timeout = 5 * time.Minute
+				rec := httptest.NewRecorder()
+				g.ServeHTTP(rec, post(t.Context(), "alice", helloStream))
+				if d := cmp.Diff(c.want, events(rec.Body.String())); d != "" {
+					t.Error(d)
+				}
+			})
+		})
+	}
+}
+
+func TestTheLogSaysWhichLimitEndedAnAnswer(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name     string
+		platform time.Duration // 0 is none
+		upstream time.Duration
+		want     string
+	}{
+		{"the request's", 0, time.Hour, "limits.request_timeout"},
+		{"the upstream's", 0, time.Second, "the upstream's timeout"},
+		{"the platform's", 10 * time.Second, time.Hour, "the time that the platform gives"},
+	} {
+		for _, body := range []string{hello, helloStream} {
+			t.Run(c.name, func(t *testing.T) {
+				t.Parallel()
+				synctest.Test(t, func(t *testing.T) {
+					ctx := t.Context()
+					if c.platform > 0 {
+						var cancel context.CancelFunc
+						ctx, cancel = context.WithTimeout(ctx, c.platform)
+						defer cancel()
+					}
+					model := slow(time.Millisecond, 2*time.Hour)
+					model.chat = func(ctx context.Context, _ *chat.Request) (*chat.Response, error) {
+						<-ctx.Done()
+						return nil, provider.Unreached("Amazon Bedrock", ctx.Err())
+					}
+					var log bytes.Buffer
+					g := newGateway(t, model, &log)
+					route, _ := g.router.Route("large")
+					route.Upstream.Timeout = c.upstream
+					g.ServeHTTP(httptest.NewRecorder(), post(ctx, "alice", body))
+					if !strings.Contains(log.String(), `"error_cause":"the answer was not complete within `+c.want) {
+						t.Errorf("the log is %s", log.String())
+					}
+				})
+			})
+		}
+	}
+}
+
+// TestBodiesThatNeverCome has callers that announce a body and do not send it.
+func TestBodiesThatNeverCome(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, who, path, want string }{
+		{"a stranger is refused all the same", "old", "/v1/chat/completions", "401 Unauthorized"},
+		{"an unknown path is refused all the same", "alice", "/v1/nothing", "404 Not Found"},
+		{"a caller is told", "alice", "/v1/chat/completions", "408 Request Timeout"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			g := newGateway(t, script{}, io.Discard)
+			g.limits.RequestTimeout = 50 * time.Millisecond
+			server := httptest.NewServer(g)
+			defer server.Close()
+			conn, err := net.Dial("tcp", server.Listener.Addr().String())
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer conn.Close()
+			fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{", c.path, c.who)
+			// The connection ends too: nothing after this can be a request.
+			all, err := io.ReadAll(conn)
+			if err != nil || !strings.HasPrefix(string(all), "HTTP/1.1 "+c.want) {
+				t.Errorf("got %q, %v", all, err)
+			}
+		})
+	}
+}
