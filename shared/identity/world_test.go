@@ -73,7 +73,7 @@ func bubbleWorld(t *testing.T) *world {
 	w := &world{
 		platform: awscreds.New(awscreds.Options{Role: "gateway", Lifetime: 30 * 24 * time.Hour}),
 		metadata: metadata.New(metadata.Options{Signer: googleKey}),
-		managed:  managedid.New(managedid.Options{Secret: "header", System: managedid.Identity{ClientID: "c", ObjectID: objectID}, Signer: azureKey,
+		managed: managedid.New(managedid.Options{Secret: "header", System: managedid.Identity{ClientID: "c", ObjectID: objectID}, Signer: azureKey,
 			V2: map[string]string{managedid.TokenExchange: managedid.TokenExchangeID}}),
 	}
 	outbound := &sts.Outbound{Issuer: awsIssuer, RS256: awsKey}
