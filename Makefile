@@ -11,10 +11,10 @@ STATICCHECK := go tool -modfile=.tools/go.mod staticcheck
 GO_FILES = $$(find . -name '*.go' -not -path '*/node_modules/*')
 E2E := localdev/e2e
 
-.PHONY: help run demo build package test bench lint check fuzz e2e
+.PHONY: help run demo build package test tf-test bench lint check fuzz e2e
 
 help: ## Show this list
-	@awk -F ':.*## ' '/^[a-z0-9]+:.*## / { printf "%-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 run: ## Run all three gateways here, against stand-ins for the clouds
 	go run ./localdev $(ARGS)
@@ -38,6 +38,9 @@ package: ## Zip the functions for infra, with checksums and SBOMs, into dist/pac
 test: e2e ## Vet, then all tests with the race detector
 	go vet ./...
 	go test -race -shuffle=on ./...
+
+tf-test: ## Check, validate and test the Terraform modules; reaches no cloud
+	infra/test.sh
 
 # The end-to-end tests drive the gateways with the vendors' npm clients. They are
 # part of the Go tests and run where node is installed.

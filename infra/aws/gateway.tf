@@ -1,0 +1,93 @@
+locals {
+  function  = "${var.name}-gateway"
+  log_group = "/aws/lambda/${local.function}"
+  # A function URL with IAM takes the Authorization header for its signature,
+  # so a document with both kinds of callers cannot work there.
+  authorization = length(var.callers) > 0 ? "AWS_IAM" : "NONE"
+  principals    = length(var.callers) > 0 ? var.callers : toset(["*"])
+}
+
+resource "aws_cloudwatch_log_group" "gateway" {
+  name              = local.log_group
+  retention_in_days = var.log_retention_days
+  tags              = var.tags
+}
+
+resource "aws_lambda_function" "gateway" {
+  function_name    = local.function
+  description      = "OpenAI-compatible gateway without stored keys"
+  role             = aws_iam_role.gateway.arn
+  filename         = var.packages.gateway
+  source_code_hash = filebase64sha256(var.packages.gateway)
+  runtime          = "provided.al2023"
+  handler          = "bootstrap"
+  architectures    = [var.platform.architecture == "amd64" ? "x86_64" : "arm64"]
+  # The processor's share grows with the memory; the gateway itself needs less.
+  memory_size = 512
+  # The function ends requests itself, a second before the platform would.
+  timeout                        = min(900, local.request_seconds + 5)
+  reserved_concurrent_executions = var.max_instances == null ? -1 : var.max_instances
+  publish                        = true
+  tags                           = var.tags
+
+  environment {
+    variables = { POSTERN_CONFIG = local.text }
+  }
+
+  logging_config {
+    log_format            = "JSON"
+    application_log_level = "INFO"
+    system_log_level      = "WARN"
+    log_group             = aws_cloudwatch_log_group.gateway.name
+  }
+
+  lifecycle {
+    precondition {
+      condition     = local.admission == ""
+      error_message = local.admission
+    }
+    precondition {
+      condition     = !(local.token_callers && length(var.callers) > 0)
+      error_message = "A function URL with IAM takes the Authorization header for itself: have callers in the document or platform_callers with the variable callers, not both."
+    }
+    precondition {
+      condition     = length(local.text) + length("POSTERN_CONFIG") < 4096
+      error_message = "The environment of a Lambda function has 4 KB: shorten the document's comments, or write it as compact JSON."
+    }
+  }
+
+  depends_on = [aws_iam_role_policy.gateway]
+}
+
+# The URL is that of the alias, so that going back is to move the alias.
+resource "aws_lambda_alias" "live" {
+  name             = "live"
+  function_name    = aws_lambda_function.gateway.function_name
+  function_version = aws_lambda_function.gateway.version
+}
+
+resource "aws_lambda_function_url" "gateway" {
+  function_name      = aws_lambda_function.gateway.function_name
+  qualifier          = aws_lambda_alias.live.name
+  authorization_type = local.authorization
+  invoke_mode        = "RESPONSE_STREAM"
+}
+
+# A call by way of the URL needs both permissions.
+resource "aws_lambda_permission" "url" {
+  for_each               = local.principals
+  action                 = "lambda:InvokeFunctionUrl"
+  function_name          = aws_lambda_function.gateway.function_name
+  qualifier              = aws_lambda_alias.live.name
+  principal              = each.value
+  function_url_auth_type = local.authorization
+}
+
+resource "aws_lambda_permission" "invoke" {
+  for_each                 = local.principals
+  action                   = "lambda:InvokeFunction"
+  function_name            = aws_lambda_function.gateway.function_name
+  qualifier                = aws_lambda_alias.live.name
+  principal                = each.value
+  invoked_via_function_url = true
+}

@@ -1,0 +1,140 @@
+# What the gateway may do: what the document names, and nothing else.
+
+locals {
+  store     = "aws-sm"
+  account   = data.aws_caller_identity.this.account_id
+  partition = data.aws_partition.this.partition
+  region    = data.aws_region.this.id
+
+  # Upstreams that are called as the role itself. One with roles is called as
+  # the last of them, and one with a stored credential as whoever that is.
+  direct  = [for u in local.upstreams : u if contains(["native", "aws_sigv4"], u.auth) && !u.stored && !can(u.options.aws_roles)]
+  bedrock = [for u in local.direct : u if u.provider == "bedrock"]
+
+  # Bedrock models by id and region. An inference profile is called by its own
+  # name and forwards to a model in one of its regions, so both are granted, the
+  # model by way of the profile alone.
+  geographies = ["af", "apac", "au", "ca", "eu", "global", "in", "jp", "me", "sa", "us", "us-gov"]
+  models = merge([for u in local.bedrock : {
+    for m in u.models : "${try(u.options.aws_region, local.region)} ${m}" => {
+      id      = m
+      region  = startswith(m, "arn:") ? split(":", m)[3] : try(u.options.aws_region, local.region)
+      profile = can(regex(":(application-)?inference-profile/", m)) || can(regex("^(${join("|", local.geographies)})\\.[a-z0-9-]+\\.", m))
+    }
+  }]...)
+  profiles = { for key, m in local.models : key => m if m.profile }
+  foundation = sort(distinct([
+    for m in local.models : startswith(m.id, "arn:") ? m.id : "arn:${local.partition}:bedrock:${m.region}::foundation-model/${m.id}" if !m.profile
+  ]))
+
+  # Roles: the first of each chain is assumed by the function, the others by the
+  # role before them.
+  chains = [for u in local.upstreams : [for r in u.options.aws_roles : {
+    arn  = try(r.role_arn, r)
+    tags = can(r.session_tags)
+    id   = can(r.source_identity)
+  }] if can(u.options.aws_roles) && !u.stored]
+  first_roles = [for c in local.chains : c[0]]
+
+  # Other parties that take the platform's own token, by the token's audience.
+  audiences = sort(distinct(compact([for u in local.upstreams :
+    u.auth == "native" && u.provider == "openai" ? try(u.options.token_audience, "https://api.openai.com/v1") :
+    u.auth == "native" && u.provider == "anthropic" ? try(u.options.token_audience, "https://api.anthropic.com") :
+    u.stored || can(u.options.azure_federated_token_file) ? "" :
+    u.auth == "azure_ad" || u.provider == "azure-openai" && u.auth == "native" ? lookup(
+      { usgovernment = "api://AzureADTokenExchangeUSGov", china = "api://AzureADTokenExchangeChina" },
+    try(u.options.azure_cloud, "public"), "api://AzureADTokenExchange") :
+    contains(["oauth2", "oidc"], u.auth) ? try(u.options.token_audience, "") :
+    u.provider == "vertex" ? try(u.options.token_audience, "https:${u.options.gcp_workload_identity_provider}", "") : ""
+  ])))
+
+  # API Gateway behind a custom-openai upstream, when the address shows which.
+  apis = sort(distinct(flatten([for u in local.direct : [
+    for parts in regexall("^https://([a-z0-9]+)\\.execute-api\\.([a-z0-9-]+)\\.[a-z.]+/([^/]+)(/.*)?$", trimsuffix(u.options.base_url, "/")) :
+    "arn:${local.partition}:execute-api:${parts[1]}:${local.account}:${parts[0]}/${parts[2]}/POST${parts[3] == null ? "" : parts[3]}/chat/completions"
+  ] if u.provider == "custom-openai" && u.auth == "aws_sigv4" && try(u.options.aws_service, "execute-api") == "execute-api"])))
+
+  secret_arns = sort([for s in data.aws_secretsmanager_secret.this : s.id])
+  # The key aws/secretsmanager needs no permission.
+  secret_keys = sort(distinct([for s in data.aws_secretsmanager_secret.this :
+    startswith(s.kms_key_id, "arn:") ? s.kms_key_id : "arn:${local.partition}:kms:${split(":", s.id)[3]}:${local.account}:key/${s.kms_key_id}"
+    if try(s.kms_key_id, "") != "" && !strcontains(try(s.kms_key_id, ""), "alias/")
+  ]))
+
+  invoke = ["bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream"]
+  statements = concat(
+    [for arns in [local.foundation] : { Sid = "Models", Effect = "Allow", Action = local.invoke, Resource = arns } if length(arns) > 0],
+    length(local.profiles) == 0 ? [] : [
+      { Sid = "Profiles", Effect = "Allow", Action = local.invoke, Resource = sort([for p in module.profiles.profiles : p.arn]) },
+    ],
+    [for i, key in sort(keys(local.profiles)) : {
+      Sid       = "Profile${i}", Effect = "Allow", Action = local.invoke
+      Resource  = module.profiles.profiles[key].models
+      Condition = { StringEquals = { "bedrock:InferenceProfileArn" = module.profiles.profiles[key].arn } }
+    }],
+    [for arns in [local.secret_arns] : { Sid = "Secrets", Effect = "Allow", Action = ["secretsmanager:GetSecretValue"], Resource = arns } if length(arns) > 0],
+    [for arns in [local.secret_keys] : {
+      Sid       = "SecretKeys", Effect = "Allow", Action = ["kms:Decrypt"], Resource = arns
+      Condition = { StringEquals = { "kms:ViaService" = distinct([for arn in local.secret_arns : "secretsmanager.${split(":", arn)[3]}.amazonaws.com"]) } }
+    } if length(arns) > 0],
+    [for arns in [sort(distinct(local.first_roles[*].arn))] : { Sid = "Roles", Effect = "Allow", Action = ["sts:AssumeRole"], Resource = arns } if length(arns) > 0],
+    [for arns in [sort(distinct([for r in local.first_roles : r.arn if r.tags]))] : { Sid = "RoleTags", Effect = "Allow", Action = ["sts:TagSession"], Resource = arns } if length(arns) > 0],
+    [for arns in [sort(distinct([for r in local.first_roles : r.arn if r.id]))] : { Sid = "RoleSource", Effect = "Allow", Action = ["sts:SetSourceIdentity"], Resource = arns } if length(arns) > 0],
+    # This action knows no resources; its audience is what bounds it.
+    [for audiences in [local.audiences] : {
+      Sid       = "PlatformToken", Effect = "Allow", Action = ["sts:GetWebIdentityToken"], Resource = ["*"]
+      Condition = { "ForAllValues:StringEquals" = { "sts:IdentityTokenAudience" = audiences }, Null = { "sts:IdentityTokenAudience" = "false" } }
+    } if length(audiences) > 0],
+    [for arns in [local.apis] : { Sid = "APIs", Effect = "Allow", Action = ["execute-api:Invoke"], Resource = arns } if length(arns) > 0],
+    [
+      { Sid = "Logs", Effect = "Allow", Action = ["logs:CreateLogStream", "logs:PutLogEvents"], Resource = ["arn:${local.partition}:logs:${local.region}:${local.account}:log-group:${local.log_group}:log-stream:*"] },
+      # Bedrock's own API keys are never of use here.
+      { Sid = "NoBearerTokens", Effect = "Deny", Action = ["bedrock:CallWithBearerToken", "bedrock-mantle:CallWithBearerToken"], Resource = ["*"] },
+    ],
+  )
+}
+
+data "aws_caller_identity" "this" {}
+data "aws_partition" "this" {}
+data "aws_region" "this" {}
+
+module "profiles" {
+  source   = "./profiles"
+  profiles = { for key, p in local.profiles : key => { id = p.id, region = p.region } }
+}
+
+# Secrets are made elsewhere, so that their values never come near the state. The
+# id of one is its ARN.
+data "aws_secretsmanager_secret" "this" {
+  for_each = local.secret_names
+  region   = startswith(each.value, "arn:") ? split(":", each.value)[3] : null
+  arn      = startswith(each.value, "arn:") ? each.value : null
+  name     = startswith(each.value, "arn:") ? null : each.value
+}
+
+resource "aws_iam_role" "gateway" {
+  name        = "${var.name}-gateway"
+  description = "The gateway function ${var.name}"
+  assume_role_policy = jsonencode({
+    Version   = "2012-10-17"
+    Statement = [{ Effect = "Allow", Action = "sts:AssumeRole", Principal = { Service = "lambda.amazonaws.com" } }]
+  })
+  tags = var.tags
+}
+
+resource "aws_iam_role_policy" "gateway" {
+  name   = "what-the-document-names"
+  role   = aws_iam_role.gateway.name
+  policy = jsonencode({ Version = "2012-10-17", Statement = local.statements })
+
+  lifecycle {
+    precondition {
+      condition     = alltrue([for u in local.bedrock : length(u.models) > 0])
+      error_message = "Each bedrock upstream has to list its models, because each model is granted by name."
+    }
+    precondition {
+      condition     = length(local.foreign_secrets) == 0
+      error_message = "The function reads secrets of AWS Secrets Manager alone; these are elsewhere, or have a % in their name: ${join(", ", local.foreign_secrets)}."
+    }
+  }
+}

@@ -1,0 +1,311 @@
+mock_provider "aws" {
+  mock_data "aws_caller_identity" {
+    defaults = { account_id = "111122223333" }
+  }
+  mock_data "aws_partition" {
+    defaults = { partition = "aws" }
+  }
+  mock_data "aws_region" {
+    defaults = { id = "eu-west-1" }
+  }
+  mock_resource "aws_iam_role" {
+    defaults = { arn = "arn:aws:iam::111122223333:role/postern-gateway" }
+  }
+  mock_resource "aws_lambda_function" {
+    defaults = { version = "7" }
+  }
+  mock_resource "aws_lambda_function_url" {
+    defaults = { function_url = "https://abc.lambda-url.eu-west-1.on.aws/" }
+  }
+}
+
+variables {
+  packages    = { gateway = "tests/testdata/package.zip" }
+  config_file = "tests/testdata/minimal.yaml"
+}
+
+run "a_document_with_token_callers" {
+  assert {
+    condition     = aws_lambda_function_url.gateway.invoke_mode == "RESPONSE_STREAM" && aws_lambda_function_url.gateway.authorization_type == "NONE"
+    error_message = "the URL streams, and leaves callers to the gateway"
+  }
+  assert {
+    condition     = [for p in aws_lambda_permission.url : [p.action, p.principal, p.function_url_auth_type, p.qualifier]] == [["lambda:InvokeFunctionUrl", "*", "NONE", "live"]]
+    error_message = "everybody may call the URL"
+  }
+  assert {
+    condition     = [for p in aws_lambda_permission.invoke : [p.action, p.principal, tostring(p.invoked_via_function_url), p.qualifier]] == [["lambda:InvokeFunction", "*", "true", "live"]]
+    error_message = "everybody may invoke the function by way of its URL, and in no other way"
+  }
+  assert {
+    condition     = aws_lambda_function.gateway.environment[0].variables == tomap({ POSTERN_CONFIG = file("tests/testdata/minimal.yaml") })
+    error_message = "the function gets the document to the letter and nothing else"
+  }
+  assert {
+    condition     = aws_lambda_function.gateway.runtime == "provided.al2023" && aws_lambda_function.gateway.handler == "bootstrap" && aws_lambda_function.gateway.architectures == tolist(["arm64"])
+    error_message = "the function runs the package for arm64"
+  }
+  assert {
+    condition     = aws_lambda_function.gateway.source_code_hash == filebase64sha256("tests/testdata/package.zip")
+    error_message = "another package is another version"
+  }
+  assert {
+    condition     = aws_lambda_function.gateway.timeout == 305 && aws_lambda_function.gateway.reserved_concurrent_executions == -1
+    error_message = "the function has a little more time than a request, and as many instances as the account"
+  }
+  assert {
+    condition     = aws_lambda_alias.live.function_version == aws_lambda_function.gateway.version && aws_lambda_function.gateway.publish
+    error_message = "the URL leads to a published version"
+  }
+  assert {
+    condition     = aws_cloudwatch_log_group.gateway.retention_in_days == 30 && aws_lambda_function.gateway.logging_config[0].log_group == "/aws/lambda/postern-gateway"
+    error_message = "logs are kept for 30 days"
+  }
+  assert {
+    condition     = [for s in jsondecode(aws_iam_role_policy.gateway.policy).Statement : s.Sid] == ["Models", "Logs", "NoBearerTokens"]
+    error_message = "a document with one upstream grants that upstream's models, the logs and nothing else"
+  }
+  assert {
+    condition     = one([for s in jsondecode(aws_iam_role_policy.gateway.policy).Statement : s.Resource if s.Sid == "Models"]) == ["arn:aws:bedrock:eu-west-1::foundation-model/anthropic.claude-sonnet-4-5-20250929-v1:0"]
+    error_message = "the model that the document names is granted, by its own name and in its own region"
+  }
+  assert {
+    condition     = keys(aws_cloudwatch_metric_alarm.gateway) == ["crashes", "server-errors", "throttles"] && aws_cloudwatch_metric_alarm.gateway["server-errors"].threshold == 5
+    error_message = "there are alarms for crashes, server errors and throttles"
+  }
+  assert {
+    condition     = output.gateway_url == "https://abc.lambda-url.eu-west-1.on.aws/v1" && output.gateway_identity == "arn:aws:iam::111122223333:role/postern-gateway"
+    error_message = "the outputs are the base URL for clients and the role"
+  }
+  assert {
+    condition     = startswith(output.invoke_command, "curl -N https://abc.lambda-url.eu-west-1.on.aws/v1/chat/completions -H \"Authorization: Bearer $TOKEN\"") && strcontains(output.invoke_command, "\"model\":\"claude-sonnet\"")
+    error_message = "the command asks for a model of the document with the caller's token"
+  }
+}
+
+run "a_document_that_is_one_upstream_with_iam_callers" {
+  variables {
+    config_file        = "tests/testdata/single.yaml"
+    callers            = ["arn:aws:iam::111122223333:role/app", "arn:aws:iam::111122223333:role/batch"]
+    max_instances      = 20
+    log_retention_days = 90
+    platform           = { architecture = "amd64" }
+    alarms             = { notify = ["arn:aws:sns:eu-west-1:111122223333:ops"], server_errors = 50 }
+    tags               = { team = "platform" }
+  }
+  assert {
+    condition     = aws_lambda_function_url.gateway.authorization_type == "AWS_IAM"
+    error_message = "the URL admits signed calls alone"
+  }
+  assert {
+    condition     = toset([for p in aws_lambda_permission.url : p.principal]) == var.callers && toset([for p in aws_lambda_permission.invoke : p.principal]) == var.callers
+    error_message = "each caller has both permissions, and nobody else has any"
+  }
+  assert {
+    condition     = alltrue([for p in aws_lambda_permission.url : p.function_url_auth_type == "AWS_IAM"]) && alltrue([for p in aws_lambda_permission.invoke : p.invoked_via_function_url])
+    error_message = "callers may use the URL and not invoke the function in another way"
+  }
+  assert {
+    condition     = aws_lambda_function.gateway.architectures == tolist(["x86_64"]) && aws_lambda_function.gateway.reserved_concurrent_executions == 20
+    error_message = "the architecture and the number of instances are what the variables say"
+  }
+  assert {
+    condition     = aws_cloudwatch_log_group.gateway.retention_in_days == 90 && aws_cloudwatch_metric_alarm.gateway["server-errors"].threshold == 50 && aws_cloudwatch_metric_alarm.gateway["crashes"].alarm_actions == toset(["arn:aws:sns:eu-west-1:111122223333:ops"])
+    error_message = "retention and alarms are what the variables say"
+  }
+  assert {
+    condition     = aws_iam_role.gateway.tags == tomap({ team = "platform" }) && aws_lambda_function.gateway.tags == tomap({ team = "platform" })
+    error_message = "what is made has the tags"
+  }
+  assert {
+    condition     = strcontains(output.invoke_command, "--aws-sigv4 aws:amz:eu-west-1:lambda")
+    error_message = "the command signs the call"
+  }
+}
+
+run "a_document_with_everything" {
+  variables {
+    config_file = "tests/testdata/everything.yaml"
+  }
+  override_module {
+    target = module.profiles
+    outputs = {
+      profiles = {
+        "eu-west-1 eu.anthropic.claude-sonnet-4-5-20250929-v1:0" = {
+          arn = "arn:aws:bedrock:eu-west-1:111122223333:inference-profile/eu.anthropic.claude-sonnet-4-5-20250929-v1:0"
+          models = [
+            "arn:aws:bedrock:eu-north-1::foundation-model/anthropic.claude-sonnet-4-5-20250929-v1:0",
+            "arn:aws:bedrock:eu-west-1::foundation-model/anthropic.claude-sonnet-4-5-20250929-v1:0",
+          ]
+        }
+        "us-west-2 arn:aws:bedrock:us-west-2:111122223333:application-inference-profile/abc123" = {
+          arn    = "arn:aws:bedrock:us-west-2:111122223333:application-inference-profile/abc123"
+          models = ["arn:aws:bedrock:us-west-2::foundation-model/amazon.nova-pro-v1:0"]
+        }
+      }
+    }
+  }
+  override_data {
+    target = data.aws_secretsmanager_secret.this["partner/keys"]
+    values = { id = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:partner/keys-000001", kms_key_id = "arn:aws:kms:eu-west-1:111122223333:key/k1" }
+  }
+  override_data {
+    target = data.aws_secretsmanager_secret.this["openai"]
+    values = { id = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:openai-000002", kms_key_id = "k2" }
+  }
+  override_data {
+    target = data.aws_secretsmanager_secret.this["anthropic"]
+    values = { id = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:anthropic-000003", kms_key_id = "" }
+  }
+  override_data {
+    target = data.aws_secretsmanager_secret.this["arn:aws:secretsmanager:eu-west-1:111122223333:secret:azure-Ab12Cd"]
+    values = { id = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:azure-Ab12Cd", kms_key_id = "alias/aws/secretsmanager" }
+  }
+  override_data {
+    target = data.aws_secretsmanager_secret.this["google"]
+    values = { id = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:google-000004", kms_key_id = "" }
+  }
+  override_data {
+    target = data.aws_secretsmanager_secret.this["certificate"]
+    values = { id = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:certificate-000005", kms_key_id = "" }
+  }
+  assert {
+    condition = one([for s in jsondecode(aws_iam_role_policy.gateway.policy).Statement : s.Resource if s.Sid == "Models"]) == [
+      "arn:aws:bedrock:eu-west-1::foundation-model/amazon.nova-lite-v1:0",
+      "arn:aws:bedrock:eu-west-1::foundation-model/zai.glm-4.6",
+      "arn:aws:bedrock:us-west-2::foundation-model/amazon.titan-text-premier-v1:0",
+    ]
+    error_message = "models are granted in the region of their upstream; those that another role calls are not"
+  }
+  assert {
+    condition = one([for s in jsondecode(aws_iam_role_policy.gateway.policy).Statement : s.Resource if s.Sid == "Profiles"]) == [
+      "arn:aws:bedrock:eu-west-1:111122223333:inference-profile/eu.anthropic.claude-sonnet-4-5-20250929-v1:0",
+      "arn:aws:bedrock:us-west-2:111122223333:application-inference-profile/abc123",
+    ]
+    error_message = "inference profiles are granted by their own ARN"
+  }
+  assert {
+    condition = one([for s in jsondecode(aws_iam_role_policy.gateway.policy).Statement : s if s.Sid == "Profile0"]) == {
+      Sid    = "Profile0"
+      Effect = "Allow"
+      Action = ["bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream"]
+      Resource = [
+        "arn:aws:bedrock:eu-north-1::foundation-model/anthropic.claude-sonnet-4-5-20250929-v1:0",
+        "arn:aws:bedrock:eu-west-1::foundation-model/anthropic.claude-sonnet-4-5-20250929-v1:0",
+      ]
+      Condition = { StringEquals = { "bedrock:InferenceProfileArn" = "arn:aws:bedrock:eu-west-1:111122223333:inference-profile/eu.anthropic.claude-sonnet-4-5-20250929-v1:0" } }
+    }
+    error_message = "the models behind a profile are granted in each of its regions, by way of the profile alone"
+  }
+  assert {
+    condition = one([for s in jsondecode(aws_iam_role_policy.gateway.policy).Statement : s.Resource if s.Sid == "Secrets"]) == [
+      "arn:aws:secretsmanager:eu-west-1:111122223333:secret:anthropic-000003",
+      "arn:aws:secretsmanager:eu-west-1:111122223333:secret:azure-Ab12Cd",
+      "arn:aws:secretsmanager:eu-west-1:111122223333:secret:certificate-000005",
+      "arn:aws:secretsmanager:eu-west-1:111122223333:secret:google-000004",
+      "arn:aws:secretsmanager:eu-west-1:111122223333:secret:openai-000002",
+      "arn:aws:secretsmanager:eu-west-1:111122223333:secret:partner/keys-000001",
+    ]
+    error_message = "each secret of the document is granted by its ARN, however the document spells it"
+  }
+  assert {
+    condition = one([for s in jsondecode(aws_iam_role_policy.gateway.policy).Statement : [s.Resource, s.Condition] if s.Sid == "SecretKeys"]) == [
+      ["arn:aws:kms:eu-west-1:111122223333:key/k1", "arn:aws:kms:eu-west-1:111122223333:key/k2"],
+      { StringEquals = { "kms:ViaService" = ["secretsmanager.eu-west-1.amazonaws.com"] } },
+    ]
+    error_message = "the keys of secrets that have their own may decrypt these secrets, and AWS's own key needs no grant"
+  }
+  assert {
+    condition = [for sid in ["Roles", "RoleTags", "RoleSource"] : one([for s in jsondecode(aws_iam_role_policy.gateway.policy).Statement : s.Resource if s.Sid == sid])] == [
+      ["arn:aws:iam::444455556666:role/door"], ["arn:aws:iam::444455556666:role/door"], ["arn:aws:iam::444455556666:role/door"],
+    ]
+    error_message = "the first role of a chain may be assumed with its tags and its source identity, and the next one not"
+  }
+  assert {
+    condition = one([for s in jsondecode(aws_iam_role_policy.gateway.policy).Statement : s.Condition if s.Sid == "PlatformToken"])["ForAllValues:StringEquals"]["sts:IdentityTokenAudience"] == [
+      "api://AzureADTokenExchange",
+      "https://api.anthropic.com",
+      "https://api.openai.com/v1",
+      "https://iam.googleapis.com/projects/123/locations/global/workloadIdentityPools/pool/providers/aws",
+      "https://login.example.com",
+    ]
+    error_message = "the platform's token is for the parties of the document alone"
+  }
+  assert {
+    condition     = one([for s in jsondecode(aws_iam_role_policy.gateway.policy).Statement : s.Resource if s.Sid == "APIs"]) == ["arn:aws:execute-api:eu-west-1:111122223333:abc123/prod/POST/v1/chat/completions"]
+    error_message = "of an API Gateway the one route is granted that chats use"
+  }
+  assert {
+    condition     = alltrue([for s in jsondecode(aws_iam_role_policy.gateway.policy).Statement : alltrue([for a in s.Action : !strcontains(a, "*")])])
+    error_message = "no action has a star"
+  }
+  assert {
+    condition = alltrue([for s in jsondecode(aws_iam_role_policy.gateway.policy).Statement : alltrue([for r in s.Resource : !strcontains(r, "*")])
+    if s.Effect == "Allow" && !contains(["Logs", "PlatformToken"], s.Sid)])
+    error_message = "no resource has a star but the streams of the function's own log group, and the token that knows no resource"
+  }
+  assert {
+    condition = length(setsubtract(flatten([for s in jsondecode(aws_iam_role_policy.gateway.policy).Statement : s.Action if s.Effect == "Allow"]), [
+      "bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream", "secretsmanager:GetSecretValue", "kms:Decrypt", "sts:AssumeRole", "sts:TagSession",
+      "sts:SetSourceIdentity", "sts:GetWebIdentityToken", "execute-api:Invoke", "logs:CreateLogStream", "logs:PutLogEvents",
+    ])) == 0
+    error_message = "the gateway can write no secret, and nothing else but its logs"
+  }
+  assert {
+    condition     = aws_lambda_function.gateway.timeout == 95
+    error_message = "the function has the time that the document gives a request, and a little more"
+  }
+}
+
+run "an_upstream_that_lists_no_models_is_refused" {
+  command = plan
+  variables {
+    config_file = "tests/testdata/open.yaml"
+  }
+  expect_failures = [aws_iam_role_policy.gateway]
+}
+
+run "a_secret_that_the_function_cannot_read_is_refused" {
+  command = plan
+  variables {
+    config_file = "tests/testdata/foreign.yaml"
+  }
+  expect_failures = [aws_iam_role_policy.gateway]
+}
+
+run "iam_callers_that_the_document_does_not_trust_are_refused" {
+  command = plan
+  variables {
+    callers = ["arn:aws:iam::111122223333:role/app"]
+  }
+  expect_failures = [aws_lambda_function.gateway]
+}
+
+run "a_promise_of_the_document_that_nothing_keeps_is_refused" {
+  command = plan
+  variables {
+    config_file = "tests/testdata/single.yaml"
+  }
+  expect_failures = [aws_lambda_function.gateway]
+}
+
+run "callers_with_tokens_and_with_signatures_are_refused" {
+  command = plan
+  variables {
+    config_file = "tests/testdata/both.yaml"
+    callers     = ["arn:aws:iam::111122223333:role/app"]
+  }
+  expect_failures = [aws_lambda_function.gateway]
+}
+
+run "names_and_choices_that_the_platform_does_not_have_are_refused" {
+  command = plan
+  variables {
+    name               = "No Name"
+    config_file        = "tests/testdata/minimal.yaml"
+    platform           = { architecture = "mips" }
+    max_instances      = 0
+    log_retention_days = 31
+  }
+  expect_failures = [var.name, var.platform, var.max_instances, var.log_retention_days]
+}

@@ -1,0 +1,76 @@
+variable "name" {
+  description = "What everything that is made is named after. Lower-case letters, digits and dashes, 3 to 24 of them."
+  type        = string
+  default     = "postern"
+  validation {
+    condition     = can(regex("^[a-z][a-z0-9-]{1,22}[a-z0-9]$", var.name))
+    error_message = "The name has 3 to 24 lower-case letters, digits and dashes, begins with a letter and does not end in a dash."
+  }
+}
+
+variable "config_file" {
+  description = "The gateway's document, YAML or JSON. The function reads it, and what the function may do follows from it."
+  type        = string
+  validation {
+    condition     = can(yamldecode(file(var.config_file)))
+    error_message = "The document cannot be read as YAML or JSON. `go run ./localdev check FILE` says more."
+  }
+}
+
+variable "packages" {
+  description = "The packages that `make package` has made."
+  type        = object({ gateway = string })
+}
+
+variable "callers" {
+  description = "Whom the platform's own IAM admits, in its own words (see the README). When empty the platform admits everybody and the gateway checks each caller's token, as the document's callers say."
+  type        = set(string)
+  default     = []
+}
+
+variable "platform" {
+  description = "What only this cloud asks for (see the README)."
+  type = object({
+    architecture = optional(string, "arm64")
+  })
+  default = {}
+  validation {
+    condition     = contains(["arm64", "amd64"], var.platform.architecture)
+    error_message = "The architecture is arm64 or amd64, that of the package."
+  }
+}
+
+variable "max_instances" {
+  description = "How many instances may run at a time. Null leaves it to the platform."
+  type        = number
+  default     = null
+  validation {
+    condition     = var.max_instances == null ? true : var.max_instances >= 1
+    error_message = "There is at least one instance; remove the gateway to have none."
+  }
+}
+
+variable "log_retention_days" {
+  description = "How long logs are kept."
+  type        = number
+  default     = 30
+  validation {
+    condition     = contains([30, 60, 90, 180, 365], var.log_retention_days)
+    error_message = "Each platform keeps logs for 30, 60, 90, 180 or 365 days."
+  }
+}
+
+variable "alarms" {
+  description = "Whom alarms notify, in the platform's own words (see the README), and how many server errors in five minutes are one."
+  type = object({
+    notify        = optional(set(string), [])
+    server_errors = optional(number, 5)
+  })
+  default = {}
+}
+
+variable "tags" {
+  description = "Tags (on Google Cloud: labels) of everything that can have them."
+  type        = map(string)
+  default     = {}
+}

@@ -1,0 +1,166 @@
+data "azurerm_client_config" "this" {}
+
+locals {
+  # Names of apps and storage accounts are taken worldwide.
+  suffix = substr(sha256("${data.azurerm_client_config.this.subscription_id}/${var.platform.resource_group_name}/${var.name}"), 0, 8)
+  app    = "${var.name}-gateway-${local.suffix}"
+
+  settings = merge(
+    {
+      POSTERN_CONFIG = local.text
+
+      # The host's storage and telemetry, both without keys.
+      AzureWebJobsStorage__accountName          = azurerm_storage_account.host.name
+      AzureWebJobsStorage__credential           = "managedidentity"
+      AzureWebJobsStorage__clientId             = azurerm_user_assigned_identity.host.client_id
+      APPLICATIONINSIGHTS_AUTHENTICATION_STRING = "Authorization=AAD;ClientId=${azurerm_user_assigned_identity.host.client_id}"
+      # The function's own lines and the requests, which alarms count.
+      AzureFunctionsJobHost__logging__logLevel__default = "Information"
+    },
+    local.vault == "" ? {} : { POSTERN_KEY_VAULT_URL = "https://${local.vault}.vault.azure.net" },
+    # App Service authentication is on for these callers and nobody else.
+    length(var.callers) > 0 ? { POSTERN_PLATFORM_IAM = "true" } : {},
+  )
+}
+
+resource "azurerm_storage_account" "host" {
+  name                            = "${substr(replace(var.name, "-", ""), 0, 16)}${local.suffix}"
+  resource_group_name             = var.platform.resource_group_name
+  location                        = var.platform.location
+  account_tier                    = "Standard"
+  account_replication_type        = "LRS"
+  min_tls_version                 = "TLS1_2"
+  shared_access_key_enabled       = false
+  default_to_oauth_authentication = true
+  allow_nested_items_to_be_public = false
+  local_user_enabled              = false
+  tags                            = var.tags
+}
+
+resource "azurerm_storage_container" "package" {
+  name                  = "package"
+  storage_account_id    = azurerm_storage_account.host.id
+  container_access_type = "private"
+}
+
+resource "azurerm_service_plan" "gateway" {
+  name                = "${var.name}-gateway"
+  resource_group_name = var.platform.resource_group_name
+  location            = var.platform.location
+  os_type             = "Linux"
+  sku_name            = "FC1"
+  tags                = var.tags
+}
+
+resource "azurerm_log_analytics_workspace" "gateway" {
+  name                         = "${var.name}-gateway"
+  resource_group_name          = var.platform.resource_group_name
+  location                     = var.platform.location
+  sku                          = "PerGB2018"
+  retention_in_days            = var.log_retention_days
+  local_authentication_enabled = false
+  tags                         = var.tags
+}
+
+resource "azurerm_application_insights" "gateway" {
+  name                         = "${var.name}-gateway"
+  resource_group_name          = var.platform.resource_group_name
+  location                     = var.platform.location
+  workspace_id                 = azurerm_log_analytics_workspace.gateway.id
+  application_type             = "other"
+  retention_in_days            = var.log_retention_days
+  local_authentication_enabled = false
+  # The alarm counts requests, so none may be left out.
+  sampling_percentage = 100
+  tags                = var.tags
+}
+
+resource "azurerm_function_app_flex_consumption" "gateway" {
+  name                = local.app
+  resource_group_name = var.platform.resource_group_name
+  location            = var.platform.location
+  service_plan_id     = azurerm_service_plan.gateway.id
+  tags                = var.tags
+
+  runtime_name    = "custom"
+  runtime_version = "1.0"
+  zip_deploy_file = var.packages.gateway
+
+  storage_container_type            = "blobContainer"
+  storage_container_endpoint        = "${azurerm_storage_account.host.primary_blob_endpoint}${azurerm_storage_container.package.name}"
+  storage_authentication_type       = "UserAssignedIdentity"
+  storage_user_assigned_identity_id = azurerm_user_assigned_identity.host.id
+
+  instance_memory_in_mb                          = 512
+  http_concurrency                               = 80
+  maximum_instance_count                         = var.max_instances == null ? 100 : var.max_instances
+  https_only                                     = true
+  webdeploy_publish_basic_authentication_enabled = false
+  app_settings                                   = local.settings
+
+  identity {
+    type         = "SystemAssigned, UserAssigned"
+    identity_ids = [azurerm_user_assigned_identity.host.id]
+  }
+
+  site_config {
+    application_insights_connection_string = azurerm_application_insights.gateway.connection_string
+    minimum_tls_version                    = "1.2"
+    http2_enabled                          = true
+  }
+
+  dynamic "auth_settings_v2" {
+    for_each = length(var.callers) > 0 && var.platform.application != null ? [var.platform.application] : []
+    content {
+      auth_enabled           = true
+      require_authentication = true
+      unauthenticated_action = "Return401"
+      default_provider       = "azureactivedirectory"
+      active_directory_v2 {
+        client_id            = auth_settings_v2.value.client_id
+        tenant_auth_endpoint = "https://login.microsoftonline.com/${auth_settings_v2.value.tenant_id}/v2.0"
+        allowed_audiences    = [auth_settings_v2.value.client_id, "api://${auth_settings_v2.value.client_id}"]
+        allowed_applications = sort(var.callers)
+      }
+      login {
+        token_store_enabled = false
+      }
+    }
+  }
+
+  lifecycle {
+    precondition {
+      condition     = length(local.foreign_secrets) == 0
+      error_message = "The function reads secrets of Azure Key Vault alone; these are elsewhere, or have a % in their name: ${join(", ", local.foreign_secrets)}."
+    }
+    precondition {
+      condition     = length(local.unknown_accounts) == 0
+      error_message = "Give the ids of these Azure OpenAI resources in platform.openai_accounts: ${join(", ", local.unknown_accounts)}."
+    }
+    precondition {
+      condition     = length(local.unknown_vaults) == 0
+      error_message = "Give the ids of the vaults of these secrets in platform.key_vaults (a secret without a vault in its reference is in the only one): ${join(", ", local.unknown_vaults)}."
+    }
+    precondition {
+      condition     = length(local.other_identities) == 0
+      error_message = "The function has an identity of its own and no other; remove azure_client_id from these upstreams, or give azure_tenant_id if it is an app registration's: ${join(", ", local.other_identities)}."
+    }
+    precondition {
+      condition     = local.admission == ""
+      error_message = local.admission
+    }
+    precondition {
+      condition     = length(var.callers) == 0 || var.platform.application != null
+      error_message = "Callers show tokens for an app registration: give platform.application with the variable callers."
+    }
+    precondition {
+      condition     = !(local.token_callers && length(var.callers) > 0)
+      error_message = "App Service authentication refuses tokens of other issuers: have callers in the document or platform_callers with the variable callers, not both."
+    }
+  }
+
+  depends_on = [
+    azurerm_role_assignment.storage,
+    azurerm_role_assignment.telemetry,
+  ]
+}

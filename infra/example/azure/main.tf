@@ -1,0 +1,87 @@
+# The smallest deployment, with a model of its own: change postern.yaml and
+# apply. The document names the resource and the deployment that are made here.
+
+terraform {
+  required_version = ">= 1.9"
+  required_providers {
+    azurerm = {
+      source  = "hashicorp/azurerm"
+      version = ">= 4.21, < 6"
+    }
+  }
+}
+
+variable "package" {
+  description = "The gateway's package, from `make package`."
+  type        = string
+  default     = "../../../dist/package/gateway-azure-amd64.zip"
+}
+
+variable "location" {
+  description = "Where everything is made."
+  type        = string
+  default     = "swedencentral"
+}
+
+# The subscription is that of ARM_SUBSCRIPTION_ID.
+provider "azurerm" {
+  # Storage is reached with your own identity, because it has no keys.
+  storage_use_azuread = true
+  features {}
+}
+
+locals {
+  # Worldwide, this name is taken once: change it here and in postern.yaml.
+  openai = yamldecode(file("${path.module}/postern.yaml")).upstreams[0]
+}
+
+resource "azurerm_resource_group" "postern" {
+  name     = "postern"
+  location = var.location
+}
+
+resource "azurerm_cognitive_account" "openai" {
+  name                  = local.openai.azure_instance
+  resource_group_name   = azurerm_resource_group.postern.name
+  location              = var.location
+  kind                  = "OpenAI"
+  sku_name              = "S0"
+  custom_subdomain_name = local.openai.azure_instance
+  local_auth_enabled    = false
+}
+
+resource "azurerm_cognitive_deployment" "model" {
+  name                 = local.openai.models[0]
+  cognitive_account_id = azurerm_cognitive_account.openai.id
+  model {
+    format = "OpenAI"
+    name   = local.openai.models[0]
+  }
+  sku {
+    name     = "GlobalStandard"
+    capacity = 10
+  }
+}
+
+module "postern" {
+  source      = "../../azure"
+  config_file = "${path.module}/postern.yaml"
+  packages    = { gateway = var.package }
+  platform = {
+    resource_group_name = azurerm_resource_group.postern.name
+    location            = azurerm_resource_group.postern.location
+    openai_accounts     = { (local.openai.azure_instance) = azurerm_cognitive_account.openai.id }
+  }
+}
+
+output "gateway_url" {
+  value = module.postern.gateway_url
+}
+
+output "gateway_identity" {
+  value = module.postern.gateway_identity
+}
+
+output "invoke_command" {
+  value = module.postern.invoke_command
+}

@@ -1,0 +1,206 @@
+locals {
+  service = "${var.name}-gateway"
+  apis = toset(concat(
+    ["run", "cloudbuild", "artifactregistry", "iam", "logging", "monitoring"],
+    length(local.vertex) > 0 ? ["aiplatform"] : [],
+    length(local.acted_as) > 0 ? ["iamcredentials"] : [],
+    length(local.secret_names) > 0 ? ["secretmanager"] : [],
+  ))
+  image = "${local.region}-docker.pkg.dev/${local.project}/${google_artifact_registry_repository.gateway.repository_id}/gateway"
+  environment = merge(
+    { POSTERN_CONFIG = local.text, GOOGLE_CLOUD_PROJECT = local.project },
+    # The invoker check below is on for these callers and nobody else.
+    length(var.callers) > 0 ? { POSTERN_PLATFORM_IAM = "true" } : {},
+  )
+}
+
+resource "google_project_service" "this" {
+  for_each           = local.apis
+  project            = local.project
+  service            = "${each.value}.googleapis.com"
+  disable_on_destroy = false
+}
+
+# The source, from which Cloud Build makes an image.
+resource "google_storage_bucket" "source" {
+  project                     = local.project
+  name                        = "${local.project}-${local.service}-source"
+  location                    = local.region
+  uniform_bucket_level_access = true
+  public_access_prevention    = "enforced"
+  force_destroy               = true
+  labels                      = var.tags
+}
+
+resource "google_storage_bucket_object" "source" {
+  bucket = google_storage_bucket.source.name
+  # Another package is another object, and so another build.
+  name   = "gateway-${filesha256(var.packages.gateway)}.zip"
+  source = var.packages.gateway
+
+  lifecycle {
+    create_before_destroy = true
+  }
+}
+
+resource "google_artifact_registry_repository" "gateway" {
+  project       = local.project
+  location      = local.region
+  repository_id = local.service
+  format        = "DOCKER"
+  description   = "Images of the gateway function ${var.name}"
+  labels        = var.tags
+  depends_on    = [google_project_service.this]
+
+  cleanup_policies {
+    id     = "keep-the-last-ten"
+    action = "KEEP"
+    most_recent_versions {
+      keep_count = 10
+    }
+  }
+  cleanup_policies {
+    id     = "delete-others"
+    action = "DELETE"
+    condition {
+      tag_state  = "ANY"
+      older_than = "2592000s"
+    }
+  }
+}
+
+# Who builds: an identity that may read the source, write the image and log.
+resource "google_service_account" "build" {
+  project      = local.project
+  account_id   = "${var.name}-build"
+  display_name = "Builds the gateway function ${var.name}"
+  depends_on   = [google_project_service.this]
+}
+
+resource "google_storage_bucket_iam_member" "build" {
+  bucket = google_storage_bucket.source.name
+  role   = "roles/storage.objectViewer"
+  member = "serviceAccount:${google_service_account.build.email}"
+}
+
+resource "google_artifact_registry_repository_iam_member" "build" {
+  project    = local.project
+  location   = local.region
+  repository = google_artifact_registry_repository.gateway.repository_id
+  role       = "roles/artifactregistry.writer"
+  member     = "serviceAccount:${google_service_account.build.email}"
+}
+
+resource "google_project_iam_member" "build" {
+  project = local.project
+  role    = "roles/logging.logWriter"
+  member  = "serviceAccount:${google_service_account.build.email}"
+}
+
+resource "google_cloud_run_v2_service" "gateway" {
+  project             = local.project
+  location            = local.region
+  name                = local.service
+  description         = "OpenAI-compatible gateway without stored keys"
+  ingress             = "INGRESS_TRAFFIC_ALL"
+  deletion_protection = false
+  labels              = var.tags
+
+  build_config {
+    source_location = "gs://${google_storage_bucket.source.name}/${google_storage_bucket_object.source.name}"
+    function_target = "Gateway"
+    image_uri       = local.image
+    service_account = google_service_account.build.id
+    # Without the symbol table, as everywhere else.
+    environment_variables = { GOOGLE_GOLDFLAGS = "-s -w" }
+  }
+
+  template {
+    service_account = google_service_account.gateway.email
+    # The function ends requests itself, a second before the platform would.
+    timeout                          = "${min(3600, local.request_seconds + 5)}s"
+    max_instance_request_concurrency = 80
+    labels                           = var.tags
+
+    scaling {
+      min_instance_count = 0
+      max_instance_count = var.max_instances == null ? 100 : var.max_instances
+    }
+
+    containers {
+      image = local.image
+      resources {
+        limits            = { cpu = "1", memory = "512Mi" }
+        cpu_idle          = true
+        startup_cpu_boost = true
+      }
+      dynamic "env" {
+        for_each = local.environment
+        content {
+          name  = env.key
+          value = env.value
+        }
+      }
+    }
+  }
+
+  lifecycle {
+    precondition {
+      condition     = local.admission == ""
+      error_message = local.admission
+    }
+    precondition {
+      condition     = length(local.text) <= 32768
+      error_message = "A variable of a Cloud Run service has 32 KB: shorten the document."
+    }
+  }
+
+  depends_on = [
+    google_storage_bucket_iam_member.build,
+    google_artifact_registry_repository_iam_member.build,
+    google_project_iam_member.build,
+    google_project_iam_member.models,
+    google_secret_manager_secret_iam_member.gateway,
+  ]
+}
+
+# Whom the invoker check lets in.
+resource "google_cloud_run_v2_service_iam_member" "invoker" {
+  for_each = length(var.callers) > 0 ? var.callers : toset(["allUsers"])
+  project  = local.project
+  location = local.region
+  name     = google_cloud_run_v2_service.gateway.name
+  role     = "roles/run.invoker"
+  member   = each.value
+}
+
+# The service's logs have a bucket of their own, with a retention of their own.
+resource "google_logging_project_bucket_config" "gateway" {
+  project        = local.project
+  location       = local.region
+  bucket_id      = local.service
+  retention_days = var.log_retention_days
+  description    = "Logs of the gateway function ${var.name}"
+  depends_on     = [google_project_service.this]
+}
+
+resource "google_logging_project_sink" "gateway" {
+  project                = local.project
+  name                   = local.service
+  destination            = "logging.googleapis.com/${google_logging_project_bucket_config.gateway.id}"
+  filter                 = local.logs
+  unique_writer_identity = true
+}
+
+# Exclusions are those of the project's default bucket.
+resource "google_logging_project_exclusion" "gateway" {
+  project     = local.project
+  name        = local.service
+  description = "Kept in the bucket ${local.service}"
+  filter      = local.logs
+  depends_on  = [google_logging_project_sink.gateway]
+}
+
+locals {
+  logs = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"${local.service}\" AND resource.labels.location=\"${local.region}\""
+}

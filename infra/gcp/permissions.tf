@@ -1,0 +1,73 @@
+# What the gateway may do: what the document names, and nothing else.
+
+locals {
+  store   = "gcp-sm"
+  project = coalesce(var.platform.project, data.google_client_config.this.project)
+  region  = coalesce(var.platform.region, data.google_client_config.this.region)
+
+  # Upstreams on Vertex AI that are called as the function's service account,
+  # and those that it calls as another one.
+  vertex = [for u in local.upstreams : u if u.provider == "vertex" && !u.stored && !can(u.options.gcp_workload_identity_provider)]
+  # Vertex AI grants by project: its models are no resources of one's own.
+  projects = toset([for u in local.vertex : try(u.options.project_id, local.project) if !can(u.options.gcp_service_account)])
+  # The first delegate is acted as by the function, the others by the one before.
+  acted_as = toset([for u in local.vertex : concat(try(u.options.gcp_delegates, []), [u.options.gcp_service_account])[0] if can(u.options.gcp_service_account)])
+
+  # projects/PROJECT/secrets/NAME, with or without /versions/VERSION.
+  secret_paths = toset([for name in local.secret_names : startswith(name, "projects/") ? split("/versions/", name)[0] : "projects/${local.project}/secrets/${split("/versions/", name)[0]}"])
+  regional     = [for path in local.secret_paths : path if strcontains(path, "/locations/")]
+  secret_roles = { for pair in setproduct(local.secret_paths, ["roles/secretmanager.secretAccessor", "roles/secretmanager.viewer"]) : "${pair[0]} ${pair[1]}" => {
+    project = split("/", pair[0])[1]
+    secret  = reverse(split("/", pair[0]))[0]
+    role    = pair[1]
+  } }
+}
+
+data "google_client_config" "this" {}
+
+resource "google_service_account" "gateway" {
+  project      = local.project
+  account_id   = "${var.name}-gw"
+  display_name = "The gateway function ${var.name}"
+  depends_on   = [google_project_service.this]
+
+  lifecycle {
+    precondition {
+      condition     = length(local.foreign_secrets) == 0 && length(local.regional) == 0
+      error_message = "The function reads global secrets of Google Secret Manager alone; these are elsewhere: ${join(", ", concat(local.foreign_secrets, local.regional))}."
+    }
+  }
+}
+
+resource "google_project_iam_custom_role" "models" {
+  for_each    = local.projects
+  project     = each.value
+  role_id     = "${replace(var.name, "-", "_")}_gateway"
+  title       = "Call models for the gateway ${var.name}"
+  permissions = ["aiplatform.endpoints.predict"]
+}
+
+resource "google_project_iam_member" "models" {
+  for_each = local.projects
+  project  = each.value
+  role     = google_project_iam_custom_role.models[each.value].name
+  member   = "serviceAccount:${google_service_account.gateway.email}"
+}
+
+resource "google_service_account_iam_member" "acted_as" {
+  for_each           = local.acted_as
+  service_account_id = "projects/-/serviceAccounts/${each.value}"
+  role               = "roles/iam.serviceAccountTokenCreator"
+  member             = "serviceAccount:${google_service_account.gateway.email}"
+}
+
+# Secrets are made elsewhere, so that their values never come near the state. The
+# viewer lists versions and reads none of them: a secret that nobody rotates has
+# no alias that says which one is in use.
+resource "google_secret_manager_secret_iam_member" "gateway" {
+  for_each  = local.secret_roles
+  project   = each.value.project
+  secret_id = each.value.secret
+  role      = each.value.role
+  member    = "serviceAccount:${google_service_account.gateway.email}"
+}
