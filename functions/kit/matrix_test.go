@@ -350,7 +350,7 @@ func oauthCells() []cell {
 			row("a client with its secret in one object", "credential_ref: env://STORED\nscopes: [llm:read, llm:invoke]\naudience: llm\n", string(secret), bearer("basic", "basic", "[llm:read llm:invoke]", "llm"))
 			row("a client that posts its secret", "credential_ref: env://STORED\nclient_id: post\nclient_auth: client_secret_post\n", clientPass, bearer("post", "post", "[]", ""))
 			row("a client that signs with a key", "credential_ref: env://STORED\nclient_id: signed\nclient_auth: private_key_jwt\nclient_key_id: key-1\n", "{key}", bearer("signed", "signed", "[]", ""))
-			row("a client that the platform vouches for", "client_id: platform-{cloud}\nclient_auth: platform_jwt\ntoken_audience: '{audience}'\n", "", bearer("platform-{cloud}", "platform-{cloud}", "[]", ""))
+			row("a client that the platform vouches for", "client_id: platform-{cloud}\nclient_auth: platform_jwt\ntoken_audience: '{audience}'\n", "", bearer("platform-{cloud}", "platform-{cloud}", "[llm:invoke llm:read]", ""))
 		}
 	}
 	custom := func(name, fields string, clouds []config.Cloud, stored, want string) {

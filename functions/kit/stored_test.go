@@ -369,3 +369,74 @@ func TestInstancesShareTokensThroughRedis(t *testing.T) {
 		t.Errorf("the log says %q", text)
 	}
 }
+
+// TestTheVariablesOfOtherGateways has credentials where users of other gateways
+// put them: in the function's environment.
+func TestTheVariablesOfOtherGateways(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	const azure = "provider: azure-openai\nauth_type: azure_ad\nazure_instance: res\n"
+	tests := []struct {
+		name, document string
+		cloud          config.Cloud
+		operator       map[string]string
+		want           map[string]string
+	}{
+		{
+			"a service account's key, also on Google Cloud", "provider: vertex\n", config.GCP,
+			map[string]string{"GCP_SERVICE_ACCOUNT": w.accountFile}, only("Authorization", "Bearer of Google for serviceAccount:"+vertexActor),
+		},
+		{
+			"a service account's key elsewhere", "provider: vertex\nproject_id: local-project\n", config.AWS,
+			map[string]string{"GCP_SERVICE_ACCOUNT": w.accountFile}, only("Authorization", "Bearer of Google for serviceAccount:"+vertexActor),
+		},
+		{
+			"the secret of an app registration", azure + "azure_tenant_id: '{tenant}'\nazure_client_id: '{app}'\n", config.AWS,
+			map[string]string{"AZURE_CLIENT_SECRET": appSecret}, only("Authorization", "Bearer of Entra for inference"),
+		},
+		{
+			"all of an app registration", azure, config.GCP,
+			map[string]string{"AZURE_CLIENT_SECRET": appSecret, "AZURE_CLIENT_ID": appID, "AZURE_TENANT_ID": tenant}, only("Authorization", "Bearer of Entra for inference"),
+		},
+		{
+			"an app registration that trusts the platform", azure, config.GCP,
+			map[string]string{"AZURE_CLIENT_ID": appID, "AZURE_TENANT_ID": tenant}, only("Authorization", "Bearer of Entra for inference"),
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			_, got := w.sign(t, w.authorizer(t, test.cloud, test.document, test.operator))
+			if diff := cmp.Diff(test.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+// TestTokensOfOtherScopesAreOtherTokens has two upstreams with one client. What
+// the one may do the other may not.
+func TestTokensOfOtherScopesAreOtherTokens(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	upstream := func(name, scope string) string {
+		return "- {name: " + name + ", provider: custom-openai, base_url: https://l.example.com/v1, auth_type: oauth2, token_endpoint: '{oauth}/token', client_id: platform-aws, " +
+			"client_auth: platform_jwt, token_audience: '{audience}', scopes: [" + scope + "]}\n"
+	}
+	wiring, d, err := w.wiring(t, config.AWS, "platform_callers: true\nupstreams:\n"+upstream("a", "llm:read")+upstream("b", "llm:invoke")+upstream("c", "llm:read"), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for i := range d.Upstreams {
+		auth, err := wiring.authorizer(&d.Upstreams[i])
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, _ := w.sign(t, auth)
+		got = append(got, r.Header.Get("Authorization"))
+	}
+	if got[0] == got[1] || got[0] != got[2] || w.oauth.Tokens.Calls() != 2 {
+		t.Errorf("three upstreams with two sets of scopes asked for %d tokens", w.oauth.Tokens.Calls())
+	}
+}

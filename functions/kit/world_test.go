@@ -277,7 +277,7 @@ func (w *world) clients(issuer func(string) oauth.Issuer) []oauth.Client {
 		"azure": {Issuer: issuer(managedid.Issuer), Subject: managedOID},
 	} {
 		from.Audience = platformAudience(config.Cloud(name), w.urls["oauth"])
-		clients = append(clients, oauth.Client{ID: "platform-" + name, Method: oauth.PrivateKeyJWT, Federated: &from, Grants: grants})
+		clients = append(clients, oauth.Client{ID: "platform-" + name, Method: oauth.PrivateKeyJWT, Federated: &from, Grants: grants, Scopes: []string{"llm:invoke", "llm:read"}})
 	}
 	return clients
 }
