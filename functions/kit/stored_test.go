@@ -421,7 +421,7 @@ func TestTokensOfOtherScopesAreOtherTokens(t *testing.T) {
 	w := newWorld(t)
 	upstream := func(name, scope string) string {
 		return "- {name: " + name + ", provider: custom-openai, base_url: https://l.example.com/v1, auth_type: oauth2, token_endpoint: '{oauth}/token', client_id: platform-aws, " +
-			"client_auth: platform_jwt, token_audience: '{audience}', scopes: [" + scope + "]}\n"
+			"client_auth: platform_jwt, token_audience: '{audience}', scopes: ['" + scope + "']}\n"
 	}
 	wiring, d, err := w.wiring(t, config.AWS, "platform_callers: true\nupstreams:\n"+upstream("a", "llm:read")+upstream("b", "llm:invoke")+upstream("c", "llm:read"), nil)
 	if err != nil {
