@@ -70,6 +70,9 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 	if flags.NArg() > 0 {
 		return fmt.Errorf("unexpected argument %q", flags.Arg(0))
 	}
+	if *port < 0 || *port > mostPort {
+		return fmt.Errorf("-port takes a number from 0 to %d, not %d", mostPort, *port)
+	}
 	o := stage.Options{Port: *port, CrossCloud: *cross, Output: log, Problem: func(service string, p contract.Problem) {
 		fmt.Fprintf(log, "contract: %s: %s\n", service, p)
 	}}
@@ -82,6 +85,9 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 	}
 	return command(ctx, o, out)
 }
+
+// mostPort leaves room for the ports after the first one.
+const mostPort = 65000
 
 // serve runs everything until ctx ends.
 func serve(ctx context.Context, o stage.Options, out io.Writer) error {
