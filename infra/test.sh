@@ -1,14 +1,17 @@
 #!/usr/bin/env bash
 # Formats are checked, and each module and example is validated and tested with
-# mocked providers. No cloud is reached. Where TF_CLI_CONFIG_FILE is not set,
-# providers come from the public registry, or from what $TERRAFORM_OFFLINE sets
-# up: a command that prints the path of a CLI configuration.
+# mocked providers. No cloud is reached. Providers come from where the CLI
+# configuration says, else from what $TERRAFORM_OFFLINE sets up (a command that
+# prints the path of a CLI configuration), else from the public registry.
 set -euo pipefail
 cd "$(dirname "$0")"
 
-if [ -z "${TF_CLI_CONFIG_FILE:-}" ] && [ -x "${TERRAFORM_OFFLINE:=../../shared/tools/terraform-offline/install}" ]; then
-  TF_CLI_CONFIG_FILE=$("$TERRAFORM_OFFLINE")
-  export TF_CLI_CONFIG_FILE
+if [ ! -r "${TF_CLI_CONFIG_FILE:-$HOME/.terraformrc}" ]; then
+  unset TF_CLI_CONFIG_FILE
+  if [ -x "${TERRAFORM_OFFLINE:=../../shared/tools/terraform-offline/install}" ]; then
+    TF_CLI_CONFIG_FILE=$("$TERRAFORM_OFFLINE")
+    export TF_CLI_CONFIG_FILE
+  fi
 fi
 export CHECKPOINT_DISABLE=1 TF_IN_AUTOMATION=1
 

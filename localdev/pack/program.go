@@ -11,24 +11,35 @@ import (
 	"strings"
 )
 
-// environment is what the go command gets: of this process's, what says where
-// Go keeps and gets things; everything that would change a build is set.
-func environment(goarch string) []string {
-	kept := []string{"PATH", "HOME", "TMPDIR", "GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GONOPROXY", "GOPRIVATE", "GOSUMDB", "GONOSUMDB", "GOTOOLCHAIN", "GOROOT",
-		"HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE"}
+// environment is what the go command gets: of this process's, what it needs to
+// run, and of the user's settings, what says where modules come from. Everything
+// that would change a build is set.
+func environment(ctx context.Context, goarch string) ([]string, error) {
 	set := []string{"CGO_ENABLED=0", "GOOS=linux", "GOARCH=" + goarch, "GOAMD64=v1", "GOARM64=v8.0", "GOFLAGS=", "GOEXPERIMENT=", "GOWORK=off", "GOENV=off"}
-	for _, name := range kept {
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "GOROOT", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy", "SSL_CERT_FILE"} {
 		if value, ok := os.LookupEnv(name); ok {
 			set = append(set, name+"="+value)
 		}
 	}
-	return set
+	names := []string{"GOCACHE", "GOMODCACHE", "GOPATH", "GOPROXY", "GONOPROXY", "GOPRIVATE", "GOSUMDB", "GONOSUMDB", "GOTOOLCHAIN"}
+	out, err := exec.CommandContext(ctx, "go", append([]string{"env"}, names...)...).Output()
+	if err != nil {
+		return nil, fmt.Errorf("go env: %w", err)
+	}
+	for i, value := range strings.Split(strings.TrimSuffix(string(out), "\n"), "\n") {
+		set = append(set, names[i]+"="+value)
+	}
+	return set, nil
 }
 
 // command runs the go command in a folder and returns what it prints.
 func command(ctx context.Context, dir, goarch string, arguments ...string) ([]byte, error) {
+	env, err := environment(ctx, goarch)
+	if err != nil {
+		return nil, err
+	}
 	c := exec.CommandContext(ctx, "go", arguments...)
-	c.Dir, c.Env = dir, environment(goarch)
+	c.Dir, c.Env = dir, env
 	var problems bytes.Buffer
 	c.Stderr = &problems
 	out, err := c.Output()
