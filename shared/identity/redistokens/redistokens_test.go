@@ -2,6 +2,7 @@ package redistokens_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"strings"
@@ -295,6 +296,39 @@ func TestATokenThatWasRejectedIsNotTakenFromTheServerAgain(t *testing.T) {
 		wantToken(t, second, "t2")
 		wantToken(t, s.instance(t), "t2")
 		s.wantReplaced(t, "t1 -> t2: rejected")
+	})
+}
+
+func TestAHundredInstancesWhoseTokenIsRejectedMakeOneFetch(t *testing.T) {
+	bubble(t, func(t *testing.T, s *setting) {
+		var wait sync.WaitGroup
+		for range 100 {
+			instance := s.instance(t)
+			wantToken(t, instance, "t1")
+			wait.Go(func() {
+				instance.Rejected(secrets.NewValue("t1"))
+				wantToken(t, instance, "t2")
+			})
+		}
+		wait.Wait()
+		s.issuer.wantCalls(t, 2)
+		s.wantReplaced(t, "t1 -> t2: rejected")
+		s.wantFaults(t)
+	})
+}
+
+func TestAFetchThatTookAllTheTimeGivesTheLockUp(t *testing.T) {
+	bubble(t, func(t *testing.T, s *setting) {
+		s.issuer.takes = time.Hour
+		ctx, cancel := context.WithTimeout(t.Context(), 2500*time.Millisecond)
+		defer cancel()
+		if _, err := s.source(t).Token(ctx); !errors.Is(err, context.DeadlineExceeded) {
+			t.Errorf("got %v", err)
+		}
+		if keys := s.redis.Keys(); len(keys) != 0 {
+			t.Errorf("left behind: %q", keys)
+		}
+		s.wantFaults(t)
 	})
 }
 

@@ -221,20 +221,24 @@ func (s *Source) give(token identity.Token) *identity.Token {
 	return last
 }
 
-// share stores a token that was fetched under the lock.
+// share stores a token that was fetched under the lock. It has its own short time even when the fetch has used up all of the request's:
+// the token is there, and others wait for it.
 func (s *Source) share(ctx context.Context, session *session, e entry) {
 	if session == nil {
 		return
 	}
+	ctx = context.WithoutCancel(ctx)
 	if err := session.store(ctx, e); err != nil {
 		s.cache.failed(ctx, StepStore, err)
 	}
 }
 
+// giveUp lets another instance try, in its own short time too.
 func (s *Source) giveUp(ctx context.Context, session *session) {
 	if session == nil {
 		return
 	}
+	ctx = context.WithoutCancel(ctx)
 	if err := session.release(ctx); err != nil {
 		s.cache.failed(ctx, StepLock, err)
 	}
