@@ -19,11 +19,14 @@ import (
 
 	"github.com/go-jose/go-jose/v4"
 
+	fakeanthropic "github.com/postern-ai/postern/localdev/fake/anthropic"
 	"github.com/postern-ai/postern/localdev/fake/entra"
 	"github.com/postern-ai/postern/localdev/fake/googlests"
 	"github.com/postern-ai/postern/localdev/fake/jwtauth"
 	"github.com/postern-ai/postern/localdev/fake/managedid"
+	"github.com/postern-ai/postern/localdev/fake/oauth"
 	"github.com/postern-ai/postern/localdev/fake/sts"
+	"github.com/postern-ai/postern/localdev/fake/tokenexchange"
 )
 
 // Who the functions are on their own clouds, and as whom the other clouds know
@@ -36,6 +39,10 @@ const (
 	appID         = "44444444-5555-4666-8777-888888888888"
 	objectID      = "33333333-4444-4555-8666-777777777777"
 	entraAudience = "api://AzureADTokenExchange"
+
+	vendorAccount  = "svac_gateway"
+	openAIModel    = "gpt-4.1-mini"
+	anthropicModel = "claude-haiku-4-5-20251001"
 )
 
 // federation are the stand-ins by which the clouds trust each other's
@@ -44,7 +51,11 @@ type federation struct {
 	sts    *sts.Server
 	google *googlests.Server
 	entra  *entra.Server
-	roots  string // the file with the certificate that entra is served under
+
+	openAI    *tokenexchange.OpenAI
+	anthropic *tokenexchange.Anthropic
+
+	roots string // the file with the certificate that entra is served under
 }
 
 // trust sets up who trusts whom: AWS, Google and Entra each trust the function
@@ -63,6 +74,14 @@ func (s *Stage) trust() {
 		}
 		return jose.JSONWebKeySet{}, false
 	}
+	issuer := func(url string) oauth.Issuer {
+		return oauth.Issuer{URL: url, Keys: func() (jose.JSONWebKeySet, error) { keys, _ := issuers(url); return keys, nil }}
+	}
+	svc.federation.vendors(map[string]oauth.Federated{
+		AWS:   {Issuer: issuer(awsIssuer), Subject: functionRole},
+		GCP:   {Issuer: issuer(googlests.Issuer), Subject: svc.metadata.Subject()},
+		Azure: {Issuer: issuer(managedid.Issuer), Subject: objectID},
+	})
 	svc.federation.sts = sts.NewWith(sts.Options{
 		Keys: svc.creds.Lookup, Region: Region, Issuers: issuers, Outbound: outbound,
 		Roles: []sts.Role{{ARN: federatedRole, Trust: []sts.Trust{
@@ -86,6 +105,54 @@ func (s *Stage) trust() {
 	})
 }
 
+// vendors has OpenAI and Anthropic trust the functions of all clouds.
+func (f *federation) vendors(subjects map[string]oauth.Federated) {
+	var providers []tokenexchange.Provider
+	var rules []tokenexchange.Rule
+	for cloud, who := range subjects {
+		audiences := map[string]string{"openai": "https://api.openai.com/v1", "anthropic": "https://api.anthropic.com"}
+		if cloud == Azure {
+			audiences = map[string]string{"openai": entraAudience, "anthropic": entraAudience}
+		}
+		providers = append(providers, tokenexchange.Provider{
+			ID: "idp_" + cloud, Issuer: who.Issuer, Audience: audiences["openai"],
+			Mappings: []tokenexchange.Mapping{{Subject: who.Subject, ServiceAccountID: vendorAccount}},
+		})
+		rules = append(rules, tokenexchange.Rule{
+			// The token of a managed identity lives for a day.
+			ID: "fdrl_" + cloud, Issuer: who.Issuer, SubjectPrefix: who.Subject, Audience: audiences["anthropic"], MaxLifetime: 25 * time.Hour,
+			OrganizationID: appID, ServiceAccountID: vendorAccount,
+		})
+	}
+	f.openAI, f.anthropic = tokenexchange.NewOpenAI(providers...), tokenexchange.NewAnthropic(rules...)
+}
+
+// openAICaller finds whom a credential stands for at OpenAI.
+func (s *services) openAICaller(token string) (string, bool) {
+	if account, ok := s.federation.openAI.Account(token); ok {
+		return account.ServiceAccountID, true
+	}
+	return "the stored key", token == openAIKey
+}
+
+// anthropicCaller finds whom a token stands for at Anthropic.
+func (s *services) anthropicCaller(token string) (string, bool) {
+	account, ok := s.federation.anthropic.Account(token)
+	return account.ServiceAccountID, ok
+}
+
+// anthropicAPI has the token endpoint on the host of the API, where it is.
+func (s *Stage) anthropicAPI() http.Handler {
+	api := fakeanthropic.New(fakeanthropic.Options{
+		Brain: s.o.Brain, Authorize: s.services.anthropicCaller,
+		Called: func(c fakeanthropic.Call) { s.note(Call{anthropic, c.Model, c.Principal}) },
+	})
+	mux := http.NewServeMux()
+	mux.Handle("/", api)
+	mux.Handle(tokenexchange.AnthropicPath, s.services.federation.anthropic)
+	return mux
+}
+
 // vertexCaller finds whom a token stands for at Vertex AI.
 func (s *services) vertexCaller(token string) (string, bool) {
 	if grant, ok := s.federation.google.Grant(token); ok && s.federation.google.Valid(token) {
@@ -102,8 +169,8 @@ func (s *services) azureCaller(token string) (string, bool) {
 	return clientID, s.managed.Valid(token, azureResource)
 }
 
-// elsewhere are the upstreams of the other clouds' model services, which a
-// function calls by its own platform's identity alone.
+// elsewhere are the upstreams of the other clouds' model services, and of the
+// vendors of models, which a function calls by its own platform's identity alone.
 func (s *Stage) elsewhere(cloud string) string {
 	upstreams := map[string]string{
 		AWS: fmt.Sprintf(`  - provider: bedrock
@@ -134,7 +201,21 @@ func (s *Stage) elsewhere(cloud string) string {
 			text += upstreams[other]
 		}
 	}
-	return text
+	return text + fmt.Sprintf(`  - provider: openai
+    base_url: %s/v1
+    token_endpoint: %s
+    identity_provider_id: idp_%s
+    service_account_id: %s
+    models: [%s]
+  - provider: anthropic
+    base_url: %s
+    token_endpoint: %s
+    federation_rule_id: fdrl_%s
+    organization_id: %s
+    service_account_id: %s
+    models: [%s]
+`, s.services.url(openAI), s.services.url(openAITokens)+tokenexchange.OpenAIPath, cloud, vendorAccount, openAIModel,
+		s.services.url(anthropic), s.services.url(anthropic)+tokenexchange.AnthropicPath, cloud, appID, vendorAccount, anthropicModel)
 }
 
 // elsewhereEnv is where the stand-ins of the other clouds are.

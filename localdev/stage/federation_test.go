@@ -11,7 +11,7 @@ import (
 )
 
 // TestEveryCloudCallsEveryModelWithoutAKey has the function of each cloud call
-// the model service of each of the others. What lets it in there is its own
+// the model service of each of the others, OpenAI and Anthropic. What lets it in there is its own
 // platform's identity, and the stand-ins say whom they let in as.
 func TestEveryCloudCallsEveryModelWithoutAKey(t *testing.T) {
 	t.Parallel()
@@ -26,9 +26,12 @@ func TestEveryCloudCallsEveryModelWithoutAKey(t *testing.T) {
 		},
 		Azure: {AWS: appID, GCP: appID},
 	}
-	services := map[string]string{AWS: bedrock, GCP: vertex, Azure: azureOpenAI}
+	vendor := map[string]string{AWS: vendorAccount, GCP: vendorAccount, Azure: vendorAccount}
+	signers[openAI], signers[anthropic] = vendor, vendor
+	services := map[string]string{AWS: bedrock, GCP: vertex, Azure: azureOpenAI, openAI: openAI, anthropic: anthropic}
+	models := map[string]string{AWS: Model(AWS), GCP: Model(GCP), Azure: Model(Azure), openAI: openAIModel, anthropic: anthropicModel}
 	for _, from := range Clouds() {
-		for _, to := range Clouds() {
+		for _, to := range append(Clouds(), openAI, anthropic) {
 			if from == to {
 				continue
 			}
@@ -37,14 +40,14 @@ func TestEveryCloudCallsEveryModelWithoutAKey(t *testing.T) {
 				client := openai.NewClient(option.WithBaseURL(shared.Gateways[from]+"/v1/"), option.WithAPIKey(token(t, oidc.Token{})), option.WithMaxRetries(0))
 				prompt := "hello from " + from + " to " + to
 				messages := []openai.ChatCompletionMessageParamUnion{openai.UserMessage(prompt)}
-				answer, err := client.Chat.Completions.New(t.Context(), openai.ChatCompletionNewParams{Model: Model(to), Messages: messages})
+				answer, err := client.Chat.Completions.New(t.Context(), openai.ChatCompletionNewParams{Model: models[to], Messages: messages})
 				if err != nil {
 					t.Fatalf("%v\n%s", err, output.String())
 				}
 				if got := answer.Choices[0].Message.Content; !strings.Contains(got, prompt) {
 					t.Errorf("got %q", got)
 				}
-				stream := client.Chat.Completions.NewStreaming(t.Context(), openai.ChatCompletionNewParams{Model: Model(to), Messages: messages})
+				stream := client.Chat.Completions.NewStreaming(t.Context(), openai.ChatCompletionNewParams{Model: models[to], Messages: messages})
 				text := ""
 				for stream.Next() {
 					for _, choice := range stream.Current().Choices {

@@ -111,8 +111,14 @@ func (s *Stage) serve(o Options) error {
 			return err
 		}
 	}
-	if _, err := add(googleSTS, svc.federation.google); err != nil {
-		return err
+	for _, one := range []service{
+		{name: googleSTS, handler: svc.federation.google},
+		{name: openAITokens, handler: svc.federation.openAI},
+		{name: anthropic, handler: s.anthropicAPI()},
+	} {
+		if _, err := add(one.name, one.handler); err != nil {
+			return err
+		}
 	}
 	l, err := s.listen(len(svc.list) + firstService)
 	if err != nil {
@@ -126,6 +132,7 @@ func (s *Stage) serve(o Options) error {
 const (
 	googleSTS      = "Google STS"
 	microsoftEntra = "Microsoft Entra"
+	openAITokens   = "OpenAI tokens"
 )
 
 // Names of the model services.
@@ -134,6 +141,7 @@ const (
 	vertex      = "Vertex AI"
 	azureOpenAI = "Azure OpenAI"
 	openAI      = "OpenAI"
+	anthropic   = "Anthropic"
 )
 
 func (s *Stage) models(mind brain.Brain) []service {
@@ -156,7 +164,7 @@ func (s *Stage) models(mind brain.Brain) []service {
 		}},
 		{name: openAI, handler: &fakeopenai.Server{
 			Brain:     mind,
-			Authorize: func(token string) (string, bool) { return "the stored key", token == openAIKey },
+			Authorize: svc.openAICaller,
 			Called:    func(c fakeopenai.Call) { s.note(Call{openAI, c.Model, c.Principal}) },
 		}},
 	}

@@ -60,8 +60,8 @@ type Options struct {
 	// Bin holds programs that [Build] has made, so that they are not built
 	// again. Empty means a temporary folder.
 	Bin string
-	// CrossCloud has each gateway serve the model services of the other two clouds
-	// too, by nothing but its own platform's identity.
+	// CrossCloud has each gateway serve the model services of the other two clouds,
+	// OpenAI and Anthropic too, by nothing but its own platform's identity.
 	CrossCloud bool
 	// Document changes the document of a cloud's gateway before it is used.
 	Document func(cloud, document string) string
@@ -149,7 +149,7 @@ func (s *Stage) listen(offset int) (net.Listener, error) {
 }
 
 // portsOfServices is how many ports the stand-ins take.
-const portsOfServices = 11
+const portsOfServices = 13
 
 // start serves until the stage is closed.
 func (s *Stage) start(l net.Listener, h http.Handler) {
