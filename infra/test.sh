@@ -6,7 +6,7 @@
 set -euo pipefail
 cd "$(dirname "$0")"
 
-if [ ! -r "${TF_CLI_CONFIG_FILE:-$HOME/.terraformrc}" ]; then
+if [ ! -r "${TF_CLI_CONFIG_FILE:-${HOME:-}/.terraformrc}" ]; then
   unset TF_CLI_CONFIG_FILE
   if [ -x "${TERRAFORM_OFFLINE:=../../shared/tools/terraform-offline/install}" ]; then
     TF_CLI_CONFIG_FILE=$("$TERRAFORM_OFFLINE")
