@@ -3,6 +3,7 @@ package contract
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"io"
 	"mime"
 	"net"
@@ -43,7 +44,7 @@ func Check(d *Description, next http.Handler, report func(...Problem)) http.Hand
 		}
 		tell(problems)
 
-		watched := &watchedWriter{ResponseWriter: w, exchange: exchange, tell: tell}
+		watched := &watchedWriter{ResponseWriter: w, exchange: exchange, tell: tell, client: r.Context()}
 		next.ServeHTTP(watched, r)
 		watched.end()
 	})
@@ -66,6 +67,7 @@ type watchedWriter struct {
 	http.ResponseWriter
 	exchange *Exchange
 	tell     func([]Problem)
+	client   context.Context // over when the client has left
 
 	status   int
 	header   http.Header
@@ -133,6 +135,8 @@ func (w *watchedWriter) streamProblem(err error) {
 func (w *watchedWriter) end() {
 	switch {
 	case w.hijacked:
+	case w.status == 0 && w.client.Err() != nil:
+		// The client went away before there was a reply to check.
 	case w.stream != nil:
 		w.streamProblem(w.stream.end())
 	case w.body.Len() > maxBody:

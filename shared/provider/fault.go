@@ -90,7 +90,7 @@ func Interrupted(upstream string, err error) *chat.Error {
 	}
 	return &chat.Error{
 		Status: http.StatusBadGateway, Type: chat.TypeServer, Code: chat.CodeStreamInterrupted,
-		Message: "The stream from " + upstream + " broke off before the answer was complete. Try again.", Err: err,
+		Message: "The answer from " + upstream + " broke off before the answer was complete. Try again.", Err: err,
 	}
 }
 

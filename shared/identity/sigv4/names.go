@@ -66,10 +66,13 @@ func (i *Identity) learn(ctx context.Context, held keys, region string) {
 	arn := i.callerIdentity(bounded, held, region)
 	i.names.mu.Lock()
 	i.names.asking = false
-	if arn == "" {
-		i.names.failed++
-	} else {
+	switch {
+	case arn != "":
 		i.names.keyID, i.names.arn = held.AccessKeyID, arn
+	case ctx.Err() == nil:
+		// A question that ended with its request says nothing about STS: quick
+		// requests must not use up the tries.
+		i.names.failed++
 	}
 	i.names.mu.Unlock()
 	if arn != "" {

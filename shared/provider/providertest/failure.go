@@ -93,7 +93,7 @@ func (h Harness) wantUnreadable() Want {
 }
 
 func (h Harness) wantInterrupted() Want {
-	return h.serverError(502, "upstream_stream_interrupted", "The stream from NAME broke off before the answer was complete. Try again.")
+	return h.serverError(502, "upstream_stream_interrupted", "The answer from NAME broke off before the answer was complete. Try again.")
 }
 
 // refusals tests what happens when there is no answer at all. It is the same
