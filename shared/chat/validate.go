@@ -67,20 +67,23 @@ func (m *Message) validate(i int) error {
 	if m.Role == RoleFunction && m.Name == "" {
 		return Invalid(at("name"), CodeMissingParameter, "Missing required parameter: '%s'. A function message names its function.", at("name"))
 	}
-	if err := m.Content.validate(at("content")); err != nil {
+	if err := m.Content.validate(func() string { return at("content") }); err != nil {
 		return err
 	}
-	return validateCalls(m.ToolCalls, at("tool_calls"))
+	return validateCalls(m.ToolCalls, func() string { return at("tool_calls") })
 }
 
-func (c Content) validate(at string) error {
+// validate is told where the content is by a function, as are the calls: most
+// messages are valid, and a conversation may have thousands.
+func (c Content) validate(at func() string) error {
 	if c.form == formParts && len(c.parts) == 0 {
-		return Invalid(at, CodeInvalidValue, "Invalid '%s': the array is empty. Send at least one content part.", at)
+		return Invalid(at(), CodeInvalidValue, "Invalid '%s': the array is empty. Send at least one content part.", at())
 	}
 	for i := range c.parts {
-		p, at := &c.parts[i], fmt.Sprintf("%s[%d]", at, i)
+		p := &c.parts[i]
 		missing := func(member string) error {
-			return Invalid(at+"."+member, CodeMissingParameter, "Missing required parameter: '%s.%s'.", at, member)
+			at := fmt.Sprintf("%s[%d].%s", at(), i, member)
+			return Invalid(at, CodeMissingParameter, "Missing required parameter: '%s'.", at)
 		}
 		switch {
 		case p.Type == "":
@@ -96,23 +99,28 @@ func (c Content) validate(at string) error {
 	return nil
 }
 
-func validateCalls(calls []ToolCall, at string) error {
+func validateCalls(calls []ToolCall, at func() string) error {
 	for i := range calls {
-		c, at := &calls[i], fmt.Sprintf("%s[%d]", at, i)
+		c := &calls[i]
+		missing := func(member string) error {
+			at := fmt.Sprintf("%s[%d].%s", at(), i, member)
+			return Invalid(at, CodeMissingParameter, "Missing required parameter: '%s'.", at)
+		}
 		if c.ID == "" {
-			return Invalid(at+".id", CodeMissingParameter, "Missing required parameter: '%s.id'.", at)
+			return missing("id")
 		}
 		switch c.Type {
 		case "", "function":
 			if c.Function == nil || c.Function.Name == "" {
-				return Invalid(at+".function.name", CodeMissingParameter, "Missing required parameter: '%s.function.name'.", at)
+				return missing("function.name")
 			}
 		case "custom":
 			if c.Custom == nil {
-				return Invalid(at+".custom", CodeMissingParameter, "Missing required parameter: '%s.custom'.", at)
+				return missing("custom")
 			}
 		default:
-			return Invalid(at+".type", CodeInvalidValue, "Invalid value for '%s.type': supported values are 'function' and 'custom'.", at)
+			at := fmt.Sprintf("%s[%d].type", at(), i)
+			return Invalid(at, CodeInvalidValue, "Invalid value for '%s': supported values are 'function' and 'custom'.", at)
 		}
 	}
 	return nil
