@@ -69,10 +69,14 @@ func (k Kit) Gateway() (http.Handler, error) {
 			return nil, fmt.Errorf("upstream %q: %w", u.Name, err)
 		}
 	}
-	return gateway.New(gateway.Options{
+	g, err := gateway.New(gateway.Options{
 		Document: document, Models: models, Policy: policy.Compile(document), Log: k.Log,
 		Callers: caller.New(document, caller.Options{Platform: k.Platform}),
 	})
+	if err != nil {
+		return nil, err
+	}
+	return k.examined(g)
 }
 
 // NewTransport returns the transport of a function. Its bounds are for

@@ -74,5 +74,6 @@ func (s *Stage) env(cloud string) map[string]string {
 			"IDENTITY_HEADER":   identityHeader,
 		},
 	}[cloud])
+	maps.Copy(env, s.o.Env)
 	return env
 }

@@ -50,6 +50,8 @@ type Options struct {
 	Port int
 	// Brain is the model behind the stand-ins.
 	Brain brain.Brain
+	// Env comes on top of each function's environment.
+	Env map[string]string
 	// Output receives the log lines of the functions. It must be safe for
 	// concurrent use.
 	Output io.Writer
@@ -77,6 +79,8 @@ type Stage struct {
 	o        Options
 	services services
 	closers  []func()
+
+	lambda *front.Lambda
 
 	mu    sync.Mutex
 	calls []Call
@@ -207,6 +211,7 @@ func (s *Stage) launch(ctx context.Context, programs map[string]string, doors ma
 		return err
 	}
 	s.closers = append(s.closers, func() { _ = aws.Close() })
+	s.lambda = aws
 	gcp, err := front.StartCloudRun(ctx, front.CloudRunOptions{
 		Binary: programs[GCP], Service: "gateway-gcp", Target: "Gateway",
 		Env: s.env(GCP), Listener: doors[GCP], Output: s.o.Output,
@@ -246,6 +251,12 @@ func (s *Stage) Calls() []Call {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return append([]Call(nil), s.calls...)
+}
+
+// Invoke calls the function on AWS past its URL, as who may do that does. See
+// [front.Lambda].
+func (s *Stage) Invoke(ctx context.Context, payload []byte) (reply []byte, functionError string, err error) {
+	return s.lambda.Invoke(ctx, payload)
 }
 
 // Token returns a token of the stage's issuer that the gateways accept, unless

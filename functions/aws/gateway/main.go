@@ -4,6 +4,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -43,7 +44,7 @@ func handler(getenv func(string) string, log *slog.Logger) (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("AWS Secrets Manager: %w", err)
 	}
-	gateway, err := kit.Kit{
+	k := kit.Kit{
 		Cloud:    config.AWS,
 		Getenv:   getenv,
 		Log:      log,
@@ -54,11 +55,23 @@ func handler(getenv func(string) string, log *slog.Logger) (any, error) {
 			secrets.StoreAWS:  store,
 			secrets.StoreOwn:  store,
 		},
-	}.Gateway()
+	}
+	gateway, err := k.Gateway()
 	if err != nil {
 		return nil, err
 	}
-	return stream.Handler(named(gateway), stream.Options{Mode: mode, Log: log}), nil
+	return stream.Handler(named(gateway), stream.Options{Mode: mode, Log: log, Direct: direct(k)}), nil
+}
+
+// direct answers those who may invoke the function itself, past its front door:
+// lambda:InvokeFunction is an operator's permission.
+func direct(k kit.Kit) func(context.Context, string) (any, error) {
+	return func(ctx context.Context, name string) (any, error) {
+		if name != "doctor" {
+			return nil, fmt.Errorf("this function knows no %q; a direct invocation has the payload {\"postern\":\"doctor\"}", name)
+		}
+		return k.Doctor(ctx)
+	}
 }
 
 // store is Secrets Manager in the function's region, read as its role.

@@ -59,6 +59,10 @@ type Options struct {
 	// Log receives the stack of a panic and the type of the panic value, never the value, which may hold what a
 	// caller sent. Nil means slog.Default at the time of the panic.
 	Log *slog.Logger
+	// Direct answers direct invocations with the payload {"postern":"NAME"} and nothing else in it. No request that comes
+	// through a front door can have that form: its event has at least a version and a request context, and what the
+	// caller sends stays within strings in it. Nil means that there are none.
+	Direct func(ctx context.Context, name string) (any, error)
 }
 
 // Handler returns a function for lambda.Start that serves every HTTP event with h. It does nothing else until the
@@ -69,7 +73,7 @@ type Options struct {
 // the OpenAI error shape as long as nothing has been sent; after that it breaks the stream, as http.ErrAbortHandler
 // does at any time. In all these cases the process lives on.
 func Handler(h http.Handler, o Options) func(ctx context.Context, event json.RawMessage) (any, error) {
-	f := function{handler: h, mode: o.Mode, limit: o.MaxResponseBytes, log: o.Log}
+	f := function{handler: h, mode: o.Mode, limit: o.MaxResponseBytes, log: o.Log, direct: o.Direct}
 	if f.limit == 0 {
 		f.limit = DefaultMaxResponseBytes
 	}
@@ -81,11 +85,15 @@ type function struct {
 	mode    Mode
 	limit   int
 	log     *slog.Logger
+	direct  func(ctx context.Context, name string) (any, error)
 }
 
 func (f function) invoke(ctx context.Context, payload json.RawMessage) (any, error) {
 	e, err := decode(payload)
 	if err != nil {
+		if name, ok := directName(payload); ok && f.direct != nil {
+			return f.direct(ctx, name)
+		}
 		return nil, err
 	}
 	r, err := e.request(ctx)

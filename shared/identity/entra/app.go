@@ -153,7 +153,8 @@ func isGUID(text string) bool {
 }
 
 // Token gets an access token for the app.
-func (a *App) Token(ctx context.Context) (identity.Token, error) {
+func (a *App) Token(ctx context.Context) (result identity.Token, err error) {
+	defer func() { identity.TriedToken(ctx, "app registration "+a.options.ClientID, &result, &err) }()
 	if os.Getenv("AZURE_REGIONAL_AUTHORITY_NAME") != "" {
 		// The library would send secrets to a host of that name, or look for the region with a client of its own, for 4 s.
 		return identity.Token{}, &identity.Error{Public: "AZURE_REGIONAL_AUTHORITY_NAME is set; regional token services are not used here: unset it"}

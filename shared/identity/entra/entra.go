@@ -70,7 +70,8 @@ func New(options Options) *ManagedIdentity {
 }
 
 // Token gets an access token for the managed identity.
-func (m *ManagedIdentity) Token(ctx context.Context) (identity.Token, error) {
+func (m *ManagedIdentity) Token(ctx context.Context) (result identity.Token, err error) {
+	defer func() { identity.TriedToken(ctx, source, &result, &err) }()
 	if err := m.present(); err != nil {
 		return identity.Token{}, err
 	}

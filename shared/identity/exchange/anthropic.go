@@ -82,7 +82,8 @@ func (a *Anthropic) Key() string {
 }
 
 // Token gets the platform's token and exchanges it.
-func (a *Anthropic) Token(ctx context.Context) (identity.Token, error) {
+func (a *Anthropic) Token(ctx context.Context) (result identity.Token, err error) {
+	defer func() { identity.TriedToken(ctx, "Anthropic token exchange", &result, &err) }()
 	ctx, cancel := context.WithTimeout(ctx, totalTimeout)
 	defer cancel()
 	got, err := a.server.trade(ctx, trade{

@@ -154,7 +154,8 @@ func (c *ClientCredentials) Key() string {
 }
 
 // Token asks the server for a token.
-func (c *ClientCredentials) Token(ctx context.Context) (identity.Token, error) {
+func (c *ClientCredentials) Token(ctx context.Context) (result identity.Token, err error) {
+	defer func() { identity.TriedToken(ctx, "OAuth 2.0 client "+shown(c.options.ClientID), &result, &err) }()
 	ctx, cancel := context.WithTimeout(ctx, totalTimeout)
 	defer cancel()
 	const grantType = "client_credentials"

@@ -62,7 +62,8 @@ func (o *OpenAI) Key() string {
 }
 
 // Token gets the platform's token and exchanges it.
-func (o *OpenAI) Token(ctx context.Context) (identity.Token, error) {
+func (o *OpenAI) Token(ctx context.Context) (result identity.Token, err error) {
+	defer func() { identity.TriedToken(ctx, "OpenAI token exchange", &result, &err) }()
 	ctx, cancel := context.WithTimeout(ctx, totalTimeout)
 	defer cancel()
 	got, err := o.server.trade(ctx, trade{

@@ -91,7 +91,8 @@ func (e *TokenExchange) Key() string {
 }
 
 // Token gets the subject's token and exchanges it.
-func (e *TokenExchange) Token(ctx context.Context) (identity.Token, error) {
+func (e *TokenExchange) Token(ctx context.Context) (result identity.Token, err error) {
+	defer func() { identity.TriedToken(ctx, "token exchange", &result, &err) }()
 	ctx, cancel := context.WithTimeout(ctx, totalTimeout)
 	defer cancel()
 	subject, err := fetch(ctx, e.options.Subject, "the token to exchange")

@@ -60,7 +60,8 @@ func parseKey(text string) (*rsa.PrivateKey, error) {
 
 // Token signs an access token, or an assertion that is exchanged for one
 // (https://developers.google.com/identity/protocols/oauth2/service-account).
-func (s *serviceAccount) Token(ctx context.Context) (identity.Token, error) {
+func (s *serviceAccount) Token(ctx context.Context) (result identity.Token, err error) {
+	defer func() { identity.TriedToken(ctx, keySource, &result, &err) }()
 	now := time.Now().Round(0)
 	principal := identity.Principal{Name: s.email, Source: keySource}
 	claims := map[string]any{
@@ -113,7 +114,8 @@ type authorizedUser struct {
 }
 
 // Token exchanges the refresh token.
-func (u *authorizedUser) Token(ctx context.Context) (identity.Token, error) {
+func (u *authorizedUser) Token(ctx context.Context) (result identity.Token, err error) {
+	defer func() { identity.TriedToken(ctx, personSource, &result, &err) }()
 	q := u.services.form(u.services.oauth+"/token", url.Values{
 		"grant_type": {"refresh_token"}, "client_id": {u.clientID}, "client_secret": {u.clientSecret.Reveal()}, "refresh_token": {u.refreshToken.Reveal()},
 	})

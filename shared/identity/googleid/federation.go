@@ -104,7 +104,8 @@ func isID(text string) bool {
 func isRegion(text string) bool { return isID(text) && strings.Contains(text, "-") }
 
 // Token exchanges one token.
-func (f *Federation) Token(ctx context.Context) (identity.Token, error) {
+func (f *Federation) Token(ctx context.Context) (result identity.Token, err error) {
+	defer func() { identity.TriedToken(ctx, federationSource, &result, &err) }()
 	ctx, cancel := context.WithTimeout(ctx, totalTimeout)
 	defer cancel()
 	if f.options.AWS == nil {

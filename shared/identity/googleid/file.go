@@ -100,6 +100,7 @@ func (f *File) Token(ctx context.Context) (identity.Token, error) {
 	defer cancel()
 	_, source, err := f.load(ctx)
 	if err != nil {
+		identity.Tried(ctx, identity.Attempt{Source: "Google credential file"}, err)
 		return identity.Token{}, err
 	}
 	return source.Token(ctx)

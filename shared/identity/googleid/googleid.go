@@ -75,7 +75,8 @@ func New(options Options) *Metadata {
 }
 
 // Token gets an access token for the service account.
-func (m *Metadata) Token(ctx context.Context) (identity.Token, error) {
+func (m *Metadata) Token(ctx context.Context) (result identity.Token, err error) {
+	defer func() { identity.TriedToken(ctx, "metadata server", &result, &err) }()
 	ctx, cancel := context.WithTimeout(ctx, totalTimeout)
 	defer cancel()
 	named := m.learnEmail(ctx)
@@ -103,7 +104,8 @@ func (m *Metadata) Token(ctx context.Context) (identity.Token, error) {
 
 // IDToken gets an identity token for the audience: a JSON Web Token that Google signs, with which the service account shows who it is to
 // a party other than Google.
-func (m *Metadata) IDToken(ctx context.Context, audience string) (identity.Token, error) {
+func (m *Metadata) IDToken(ctx context.Context, audience string) (result identity.Token, err error) {
+	defer func() { identity.TriedToken(ctx, "metadata server (identity token)", &result, &err) }()
 	ctx, cancel := context.WithTimeout(ctx, totalTimeout)
 	defer cancel()
 	reply, err := m.get(ctx, "instance/service-accounts/default/identity", url.Values{"audience": {audience}, "format": {"full"}})

@@ -90,7 +90,8 @@ func isAccount(text string) bool {
 }
 
 // Token gets an access token for the account.
-func (i *Impersonation) Token(ctx context.Context) (identity.Token, error) {
+func (i *Impersonation) Token(ctx context.Context) (result identity.Token, err error) {
+	defer func() { identity.TriedToken(ctx, "impersonation of "+i.options.ServiceAccount, &result, &err) }()
 	ctx, cancel := context.WithTimeout(ctx, totalTimeout)
 	defer cancel()
 	var answer struct {
@@ -113,7 +114,10 @@ func (i *Impersonation) Token(ctx context.Context) (identity.Token, error) {
 }
 
 // IDToken gets an identity token for the account, with which it shows who it is to the audience.
-func (i *Impersonation) IDToken(ctx context.Context, audience string) (identity.Token, error) {
+func (i *Impersonation) IDToken(ctx context.Context, audience string) (result identity.Token, err error) {
+	defer func() {
+		identity.TriedToken(ctx, "impersonation of "+i.options.ServiceAccount+" (identity token)", &result, &err)
+	}()
 	ctx, cancel := context.WithTimeout(ctx, totalTimeout)
 	defer cancel()
 	var answer struct {

@@ -21,7 +21,8 @@ type tokenFile struct {
 }
 
 // Token reads the file. Links within the folder are followed, as Kubernetes makes them, and none that lead out of it.
-func (t tokenFile) Token(context.Context) (identity.Token, error) {
+func (t tokenFile) Token(ctx context.Context) (result identity.Token, err error) {
+	defer func() { identity.TriedToken(ctx, "token file", &result, &err) }()
 	file, err := os.OpenInRoot(t.folder, t.name)
 	if err != nil {
 		return identity.Token{}, &identity.Error{Public: "the file with the token of the other cloud cannot be opened", Err: err, Retryable: true}
@@ -56,7 +57,8 @@ type instanceToken struct {
 }
 
 // Token asks the metadata service.
-func (i instanceToken) Token(ctx context.Context) (identity.Token, error) {
+func (i instanceToken) Token(ctx context.Context) (result identity.Token, err error) {
+	defer func() { identity.TriedToken(ctx, "instance metadata", &result, &err) }()
 	request, err := http.NewRequestWithContext(ctx, http.MethodGet, i.address, nil)
 	if err != nil {
 		return identity.Token{}, &identity.Error{Public: "the address of Azure's metadata service is not one", Err: err}

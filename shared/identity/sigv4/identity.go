@@ -89,7 +89,7 @@ func NewIdentity(options IdentityOptions) *Identity {
 	who.provider = provider
 	kept := identity.KeeperOptions[keys]{
 		Refresh: options.Refresh,
-		Fetch:   func(ctx context.Context) (keys, error) { return retrieve(ctx, provider) },
+		Fetch:   func(ctx context.Context) (keys, error) { return who.traced(ctx) },
 		Expires: func(k keys) time.Time {
 			if !k.CanExpire {
 				return time.Time{}

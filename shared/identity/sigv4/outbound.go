@@ -75,7 +75,8 @@ func NewOutbound(options OutboundOptions) (*Outbound, error) {
 }
 
 // Token gets a token about the identity.
-func (o *Outbound) Token(ctx context.Context) (identity.Token, error) {
+func (o *Outbound) Token(ctx context.Context) (result identity.Token, err error) {
+	defer func() { identity.TriedToken(ctx, "AWS identity token (sts:GetWebIdentityToken)", &result, &err) }()
 	ctx, cancel := context.WithTimeout(ctx, stsTimeout)
 	defer cancel()
 	signer, err := o.options.From.keys(ctx)
