@@ -35,7 +35,7 @@ func TestADirectInvocationOfTheFunctionOnAWSReports(t *testing.T) {
 		Cloud     string
 		Upstreams []finding
 	}
-	if err := json.Unmarshal(reply, &report); err != nil || report.Cloud != AWS || len(report.Upstreams) != 3 {
+	if err := json.Unmarshal(reply, &report); err != nil || report.Cloud != AWS || len(report.Upstreams) < 3 {
 		t.Fatalf("got %s: %v", reply, err)
 	}
 	for _, f := range report.Upstreams {
