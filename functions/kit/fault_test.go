@@ -116,7 +116,7 @@ func TestFaultsOfCredentials(t *testing.T) {
 			d.secrets.Faults.Before("GetSecretValue").Set(fault.Fault{Delay: 3500 * time.Millisecond})
 		}, 503, "upstream_auth_failed", `read secret \"key\"`},
 		{"the function's own credentials are not known", "keys", func(d *door) {
-			for _, key := range d.issued {
+			for _, key := range d.keyIDs() {
 				d.creds.Revoke(key)
 			}
 		}, 503, "upstream_auth_failed", `read secret \"key\"`},

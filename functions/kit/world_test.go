@@ -17,7 +17,9 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -97,14 +99,24 @@ type world struct {
 	openAI    *tokenexchange.OpenAI
 	anthropic *tokenexchange.Anthropic
 
-	log    *slog.Logger
+	log *slog.Logger
+
+	mu     sync.Mutex
 	issued []string // key ids of functions
+
 	// accountFile is a service account's key, and private the key in it, which is
 	// also that of the certificate.
 	accountFile string
 	private     *rsa.PrivateKey
 	certificate *x509.Certificate
 	urls        map[string]string
+}
+
+// keyIDs returns the key ids that functions have been given so far.
+func (w *world) keyIDs() []string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Clone(w.issued)
 }
 
 func newWorld(t testing.TB) *world {
@@ -324,7 +336,9 @@ func (w *world) variables(cloud config.Cloud) map[string]string {
 	switch cloud {
 	case config.AWS:
 		key := w.creds.Issue()
+		w.mu.Lock()
 		w.issued = append(w.issued, key.AccessKeyID)
+		w.mu.Unlock()
 		maps.Copy(env, map[string]string{
 			"AWS_LAMBDA_FUNCTION_NAME": "gateway", "AWS_REGION": region,
 			"AWS_ACCESS_KEY_ID": key.AccessKeyID, "AWS_SECRET_ACCESS_KEY": key.SecretAccessKey, "AWS_SESSION_TOKEN": key.SessionToken,

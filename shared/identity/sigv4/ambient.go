@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -73,9 +74,8 @@ func (a *ambient) load(ctx context.Context) (aws.CredentialsProvider, error) {
 	if strings.EqualFold(a.getenv("AWS_EC2_METADATA_DISABLED"), "false") {
 		instance = imds.ClientEnabled
 	}
-	loaded, err := config.LoadDefaultConfig(ctx,
+	options := []func(*config.LoadOptions) error{
 		config.WithRegion(a.region),
-		config.WithHTTPClient(a.http),
 		config.WithRetryer(func() aws.Retryer { return aws.NopRetryer{} }),
 		// What the SDK has to say is in the errors; its log lines would not have our form.
 		config.WithLogger(logging.Nop{}),
@@ -85,7 +85,12 @@ func (a *ambient) load(ctx context.Context) (aws.CredentialsProvider, error) {
 		config.WithCredentialsCacheOptions(func(o *aws.CredentialsCacheOptions) { o.ExpiryWindow = 0 }),
 		config.WithEndpointCredentialOptions(func(o *endpointcreds.Options) { o.HTTPClient = a.http }),
 		config.WithProcessCredentialOptions(func(o *processcreds.Options) { o.Timeout = 2500 * time.Millisecond }),
-	)
+	}
+	if os.Getenv("AWS_CA_BUNDLE") == "" {
+		// With a bundle of its own the SDK must make the client itself: it refuses to load with one into which it cannot put the bundle.
+		options = append(options, config.WithHTTPClient(a.http))
+	}
+	loaded, err := config.LoadDefaultConfig(ctx, options...)
 	if err != nil {
 		return nil, &identity.Error{Public: "the AWS settings in the environment or in the shared files cannot be used; check AWS_PROFILE, " +
 			"AWS_CONTAINER_CREDENTIALS_FULL_URI, and AWS_WEB_IDENTITY_TOKEN_FILE with AWS_ROLE_ARN", Err: err}
