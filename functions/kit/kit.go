@@ -15,6 +15,7 @@ import (
 	"os"
 	"time"
 
+	"github.com/postern-ai/postern/shared/audit"
 	"github.com/postern-ai/postern/shared/caller"
 	"github.com/postern-ai/postern/shared/config"
 	"github.com/postern-ai/postern/shared/gateway"
@@ -36,6 +37,10 @@ type Kit struct {
 	// Secrets reads stored credentials. The store of the function's own cloud is
 	// there under two names: its own and that of plain names.
 	Secrets secrets.Stores
+
+	// Audit takes the events of upstreams with audit_on_rotate. Nil means that
+	// there are none.
+	Audit audit.Publisher
 
 	// HTTP carries the requests to upstreams, or nil for [NewTransport]. Those
 	// for credentials go by the identities' own clients.

@@ -38,8 +38,9 @@ func newVault(k Kit, d *config.Document) *vault {
 		},
 		OnReplace: func(ctx context.Context, r secrets.Replacement) {
 			if audited(r.Ref) {
-				k.Log.InfoContext(ctx, rotated, slog.String("event", rotatedEvent), slog.String("secret", r.Ref.String()),
-					slog.String("old", r.Old.Version), slog.String("new", r.New.Version), slog.String("reason", "source_changed"))
+				// The event of it is whoever rotated the secret's to send.
+				k.Log.InfoContext(ctx, "a stored credential has a new version", slog.String("secret", r.Ref.String()),
+					slog.String("old", r.Old.Version), slog.String("new", r.New.Version))
 			}
 		},
 	})}

@@ -2,6 +2,7 @@ package kit
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/postern-ai/postern/localdev/fake/fault"
 	"github.com/postern-ai/postern/localdev/fake/secretsmanager"
+	"github.com/postern-ai/postern/shared/audit"
 	"github.com/postern-ai/postern/shared/config"
 	"github.com/postern-ai/postern/shared/identity"
 )
@@ -287,7 +289,7 @@ func TestAReplacedTokenIsReported(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	var log lockedBuffer
-	w.log = slog.New(slog.NewTextHandler(&log, nil))
+	w.audit = audit.NewLines(&log)
 	auth := w.authorizer(t, config.GCP, "provider: vertex\naudit_on_rotate: true\n", nil)
 	first, _ := w.sign(t, auth)
 	token := strings.TrimPrefix(first.Header.Get("Authorization"), "Bearer ")
@@ -298,8 +300,12 @@ func TestAReplacedTokenIsReported(t *testing.T) {
 	auth.Rejected(first)
 	w.sign(t, auth)
 	text := log.String()
-	if !strings.Contains(text, "event=AI_PROVIDER_TOKEN_ROTATED upstream=vertex provider=vertex") || !strings.Contains(text, "reason=rejected") || strings.Contains(text, token) {
-		t.Errorf("the log says %q", text)
+	var event audit.Event
+	if err := json.Unmarshal([]byte(text), &event); err != nil {
+		t.Fatalf("not one event: %v in %q", err, text)
+	}
+	if event.Type != audit.TokenRotatedType || event.Subject != "vertex" || !strings.Contains(text, `"reason":"rejected"`) || strings.Contains(text, token) {
+		t.Errorf("the event is %s", text)
 	}
 }
 

@@ -140,33 +140,6 @@ func auditKey(u *config.Upstream) string {
 	return ""
 }
 
-// The log line of a credential that took the place of another.
-const (
-	rotated      = "a credential was replaced"
-	rotatedEvent = "AI_PROVIDER_TOKEN_ROTATED"
-)
-
-func (w *wiring) onReplaceToken(u *config.Upstream) func(context.Context, identity.Replacement[identity.Token]) {
-	if !u.AuditOnRotate {
-		return nil
-	}
-	return func(ctx context.Context, r identity.Replacement[identity.Token]) {
-		w.Log.InfoContext(ctx, rotated, slog.String("event", rotatedEvent), slog.String("upstream", u.Name), slog.String("provider", string(u.Provider)),
-			slog.String("principal", r.New.Principal.Name), slog.String("reason", string(r.Reason)),
-			slog.String("old", fingerprint(r.Old.Value)), slog.String("new", fingerprint(r.New.Value)))
-	}
-}
-
-func (w *wiring) onReplacePrincipal(u *config.Upstream) func(context.Context, identity.Replacement[identity.Principal]) {
-	if !u.AuditOnRotate {
-		return nil
-	}
-	return func(ctx context.Context, r identity.Replacement[identity.Principal]) {
-		w.Log.InfoContext(ctx, rotated, slog.String("event", rotatedEvent), slog.String("upstream", u.Name), slog.String("provider", string(u.Provider)),
-			slog.String("reason", string(r.Reason)), slog.String("old", r.Old.Name), slog.String("new", r.New.Name))
-	}
-}
-
 // fingerprint tells tokens apart and tells nothing of them.
 func fingerprint(v secrets.Value) string {
 	sum := sha256.Sum256([]byte(v.Reveal()))

@@ -36,6 +36,7 @@ import (
 	"github.com/postern-ai/postern/localdev/fake/secretsmanager"
 	"github.com/postern-ai/postern/localdev/fake/sts"
 	"github.com/postern-ai/postern/localdev/fake/tokenexchange"
+	"github.com/postern-ai/postern/shared/audit"
 	"github.com/postern-ai/postern/shared/config"
 	"github.com/postern-ai/postern/shared/identity/sigv4"
 	"github.com/postern-ai/postern/shared/secrets"
@@ -99,7 +100,8 @@ type world struct {
 	openAI    *tokenexchange.OpenAI
 	anthropic *tokenexchange.Anthropic
 
-	log *slog.Logger
+	log   *slog.Logger
+	audit audit.Publisher
 
 	mu     sync.Mutex
 	issued []string // key ids of functions
@@ -397,7 +399,7 @@ func (w *world) wiring(t testing.TB, cloud config.Cloud, document string, operat
 		}
 		stores[secrets.StoreAWS], stores[secrets.StoreOwn] = store, store
 	}
-	k := Kit{Cloud: cloud, Getenv: getenv, Log: w.log, HTTP: http.DefaultTransport, Secrets: stores}
+	k := Kit{Cloud: cloud, Getenv: getenv, Log: w.log, Audit: w.audit, HTTP: http.DefaultTransport, Secrets: stores}
 	wired, err := newWiring(k, d)
 	return wired, d, err
 }

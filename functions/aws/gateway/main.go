@@ -14,6 +14,7 @@ import (
 
 	"github.com/postern-ai/postern/functions/aws/stream"
 	"github.com/postern-ai/postern/functions/kit"
+	"github.com/postern-ai/postern/shared/audit"
 	"github.com/postern-ai/postern/shared/caller"
 	"github.com/postern-ai/postern/shared/config"
 	"github.com/postern-ai/postern/shared/identity/sigv4"
@@ -48,6 +49,7 @@ func handler(getenv func(string) string, log *slog.Logger) (any, error) {
 		Cloud:    config.AWS,
 		Getenv:   getenv,
 		Log:      log,
+		Audit:    audit.NewLines(os.Stdout),
 		Platform: caller.Lambda(admitted),
 		Secrets: secrets.Stores{
 			secrets.StoreEnv:  secrets.Environment{},

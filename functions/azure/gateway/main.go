@@ -13,6 +13,7 @@ import (
 
 	"github.com/postern-ai/postern/functions/azure/host"
 	"github.com/postern-ai/postern/functions/kit"
+	"github.com/postern-ai/postern/shared/audit"
 	"github.com/postern-ai/postern/shared/caller"
 	"github.com/postern-ai/postern/shared/config"
 	"github.com/postern-ai/postern/shared/identity"
@@ -53,6 +54,7 @@ func handler(getenv func(string) string, log *slog.Logger) (http.Handler, error)
 		Cloud:    config.Azure,
 		Getenv:   getenv,
 		Log:      log,
+		Audit:    audit.NewLines(os.Stdout),
 		Platform: caller.AppServiceAuthentication(),
 		Secrets: secrets.Stores{
 			secrets.StoreEnv:      secrets.Environment{},

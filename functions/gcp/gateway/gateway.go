@@ -12,6 +12,7 @@ import (
 	"sync"
 
 	"github.com/postern-ai/postern/functions/kit"
+	"github.com/postern-ai/postern/shared/audit"
 	"github.com/postern-ai/postern/shared/caller"
 	"github.com/postern-ai/postern/shared/chat"
 	"github.com/postern-ai/postern/shared/config"
@@ -62,6 +63,7 @@ func handler(getenv func(string) string, log *slog.Logger) (http.Handler, error)
 		Cloud:    config.GCP,
 		Getenv:   getenv,
 		Log:      log,
+		Audit:    audit.NewLines(os.Stdout),
 		Platform: caller.CloudRunInvoker(),
 		Secrets: secrets.Stores{
 			secrets.StoreEnv:  secrets.Environment{},

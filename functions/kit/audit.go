@@ -1,0 +1,84 @@
+package kit
+
+import (
+	"cmp"
+	"context"
+	"log/slog"
+	"strings"
+	"time"
+
+	"github.com/postern-ai/postern/shared/audit"
+	"github.com/postern-ai/postern/shared/config"
+	"github.com/postern-ai/postern/shared/identity"
+)
+
+// onReplaceToken reports tokens that take the place of others, if the upstream
+// asks for that.
+func (w *wiring) onReplaceToken(u *config.Upstream) func(context.Context, identity.Replacement[identity.Token]) {
+	if !u.AuditOnRotate || w.Audit == nil {
+		return nil
+	}
+	marks := w.fingerprints()
+	return func(ctx context.Context, r identity.Replacement[identity.Token]) {
+		w.replaced(ctx, u, audit.TokenRotated{
+			Principal: audit.Principal{Name: r.New.Principal.Name, Source: r.New.Principal.Source},
+			Reason:    audit.Reason(r.Reason),
+			Old:       audit.Token{Fingerprint: marks.Of(r.Old.Value.Reveal()), Expires: r.Old.Expires},
+			New:       audit.Token{Fingerprint: marks.Of(r.New.Value.Reveal()), Expires: r.New.Expires},
+		})
+	}
+}
+
+// onReplacePrincipal is the same for AWS credentials, whose names hold the ids
+// of their keys.
+func (w *wiring) onReplacePrincipal(u *config.Upstream) func(context.Context, identity.Replacement[identity.Principal]) {
+	if !u.AuditOnRotate || w.Audit == nil {
+		return nil
+	}
+	marks := w.fingerprints()
+	return func(ctx context.Context, r identity.Replacement[identity.Principal]) {
+		w.replaced(ctx, u, audit.TokenRotated{
+			Principal: audit.Principal{Name: r.New.Name, Source: r.New.Source},
+			Reason:    audit.Reason(r.Reason),
+			Old:       audit.Token{Fingerprint: marks.Of(r.Old.Name)},
+			New:       audit.Token{Fingerprint: marks.Of(r.New.Name)},
+		})
+	}
+}
+
+// replaced publishes the event within the request. That no bus takes it is for
+// the log to say, and never fails the caller.
+func (w *wiring) replaced(ctx context.Context, u *config.Upstream, what audit.TokenRotated) {
+	what.Function = w.origin()
+	what.Upstream, what.Provider, what.AuthType = u.Name, string(u.Provider), string(u.AuthType)
+	what.CredentialRef = u.CredentialRef.String()
+	event, err := what.Event(time.Now())
+	if err != nil {
+		w.Log.ErrorContext(ctx, "a replaced credential could not be reported", slog.String("upstream", u.Name), slog.String("error", err.Error()))
+		return
+	}
+	audit.Inline{Publisher: w.Audit, OnFailure: func(ctx context.Context, f audit.Failure) {
+		w.Log.ErrorContext(ctx, "a replaced credential could not be reported", slog.String("upstream", u.Name), slog.String("error", f.Err.Error()))
+	}}.Publish(ctx, event)
+}
+
+// origin is the function by the names that its platform gives it.
+func (w *wiring) origin() audit.Origin {
+	return audit.Origin{
+		Cloud:   string(w.Cloud),
+		Account: w.Getenv("GOOGLE_CLOUD_PROJECT"),
+		Region:  cmp.Or(w.Getenv("AWS_REGION"), w.Getenv("REGION_NAME")),
+		Name:    cmp.Or(w.Getenv("AWS_LAMBDA_FUNCTION_NAME"), w.Getenv("K_SERVICE"), w.Getenv("WEBSITE_SITE_NAME"), "gateway"),
+	}
+}
+
+// fingerprints are those of this deployment: its name is the key, which keeps
+// those of two deployments apart.
+func (w *wiring) fingerprints() audit.Fingerprints {
+	marks, err := audit.NewFingerprints([]byte("postern " + strings.Join(w.self(), " ")))
+	if err != nil {
+		// Only a key that is empty is refused.
+		w.Log.Error("credentials cannot be told apart in events", slog.String("error", err.Error()))
+	}
+	return marks
+}
