@@ -183,8 +183,11 @@ func (r *Reader) host(name string) string {
 	return globalHost
 }
 
-// castagnoli is the polynomial of the service's checksums (https://cloud.google.com/secret-manager/docs/data-integrity).
-var castagnoli = crc32.MakeTable(crc32.Castagnoli)
+// checksum is the service's (https://cloud.google.com/secret-manager/docs/data-integrity). Its table is made by the first one: that takes
+// a while, and most functions never need it.
+func checksum(data []byte) string {
+	return strconv.FormatUint(uint64(crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli))), 10)
+}
 
 // numberOf returns the number at the end of the name of a version in a reply.
 func numberOf(name string) (string, bool) {
@@ -217,7 +220,7 @@ func (s *session) access(ctx context.Context, version string) (secrets.Secret, e
 	if !ok {
 		return secrets.Secret{}, &secrets.Error{Ref: s.ref, Reason: "the store's reply names no version"}
 	}
-	if sum := out.Payload.DataCRC32C; sum != nil && *sum != strconv.FormatUint(uint64(crc32.Checksum(out.Payload.Data, castagnoli)), 10) {
+	if sum := out.Payload.DataCRC32C; sum != nil && *sum != checksum(out.Payload.Data) {
 		return secrets.Secret{}, &secrets.Error{Ref: s.ref, Reason: "the store's reply was damaged on its way: the checksum differs"}
 	}
 	value, err := s.ref.Select(string(out.Payload.Data))
