@@ -23,9 +23,9 @@ type load struct {
 }
 
 var loads = []load{
-	{name: "chat", count: 2400, concurrency: 8},
-	{name: "stream", stream: true, pace: time.Millisecond, count: 160, concurrency: 16},
-	{name: "burst", stream: true, count: 800, concurrency: 8},
+	{name: "chat", count: 1600, concurrency: 8},
+	{name: "stream", stream: true, pace: time.Millisecond, count: 128, concurrency: 16},
+	{name: "burst", stream: true, count: 640, concurrency: 8},
 }
 
 // path is where a provider's service takes such requests.
