@@ -57,6 +57,7 @@ $(E2E)/node_modules/.package-lock.json: $(E2E)/package-lock.json $(E2E)/package.
 
 bench: ## Cold start, CPU, memory and size, as ratios to bare servers
 	go test -run '^$$' -bench . -timeout 30m ./localdev/bench
+	go test -run '^$$' -bench . -benchmem -benchtime 0.3s ./functions/kit ./shared/...
 
 fuzz: ## Every fuzz test for FUZZTIME (10s) each
 	@set -e; for dir in $$(grep -rl --include='*_test.go' --exclude-dir=node_modules '^func Fuzz' . | xargs -n1 dirname | sort -u); do \
