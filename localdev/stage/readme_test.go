@@ -13,6 +13,9 @@ import (
 func TestTheReadmesCallWorks(t *testing.T) {
 	t.Parallel()
 	if _, err := exec.LookPath("curl"); err != nil {
+		if os.Getenv("POSTERN_E2E") == "required" {
+			t.Fatal("curl is required and not installed")
+		}
 		t.Skip("curl is not installed")
 	}
 	root, err := Root()
