@@ -84,10 +84,12 @@ func (b *Bearer) verify(ctx context.Context, text string) (*Principal, *Error) {
 	if failure := from.signed(ctx, t); failure != nil {
 		return nil, failure
 	}
-	return &Principal{
+	p := &Principal{
 		Method: OIDC, Issuer: t.claims.Issuer, Subject: t.claims.Subject, Name: from.Name + "/" + t.claims.Subject,
 		Groups: t.claims.Groups, Expires: t.claims.expires(),
-	}, nil
+	}
+	t.describe(p, from.Claims)
+	return p, nil
 }
 
 // mostTries bounds the signature checks for a token that names no key.

@@ -24,8 +24,28 @@ type Principal struct {
 	Subject string
 	// Name is the caller for logs: the issuer's name in the configuration and the subject.
 	Name string
+	// Kind says whether the caller is a person or a program, where its credential tells.
+	Kind Kind
+	// Tenant is the organisation within the issuer: Entra's tid, the domain of a Google Workspace, an AWS account.
+	Tenant string
+	// Client is the application that got the token: the azp, client_id, appid or cid claim.
+	Client string
 	// Groups are the caller's groups, as the issuer gives them in the groups claim.
 	Groups []string
+	// Roles are the roles claim.
+	Roles []string
+	// Scopes are the scope and scp claims.
+	Scopes []string
+	// Claims are the further claims that the document's rules ask about, by the name that the rule gives them.
+	Claims map[string][]string
+	// ACR is the level of the caller's authentication, the acr claim (OpenID Connect Core 1.0 section 2).
+	ACR string
+	// AMR are the methods of the caller's authentication, the amr claim (RFC 8176).
+	AMR []string
+	// Contexts are the authentication contexts that Entra's Conditional Access has let the caller into, the acrs claim.
+	Contexts []string
+	// AuthTime is when the caller authenticated; zero when the token does not say.
+	AuthTime time.Time
 	// Expires is when the credential ends; zero when that is not known.
 	Expires time.Time
 }

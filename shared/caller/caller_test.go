@@ -188,14 +188,14 @@ func TestPlatformAuthenticators(t *testing.T) {
 	}{
 		{
 			name: "Lambda's IAM identity is the caller", by: identity(role, true),
-			want: &caller.Principal{Method: caller.AWSIAM, Issuer: caller.AWSIssuer, Subject: role, Name: role},
+			want: &caller.Principal{Method: caller.AWSIAM, Issuer: caller.AWSIssuer, Subject: role, Name: role, Tenant: "123456789012"},
 		},
 		{name: "an event without an IAM identity has no caller", by: identity("", false), code: caller.Missing},
 		{name: "an IAM identity that is no ARN is none", by: identity("alice", true), code: caller.Missing},
 		{
 			name: "Cloud Run's verified token names the caller by its address", by: caller.CloudRunInvoker(),
 			head: []string{"Authorization", "Bearer " + unsigned(oidc.Token{Subject: "1234", Claims: email})},
-			want: &caller.Principal{Method: caller.CloudRun, Issuer: "https://accounts.google.com", Subject: "app@project.iam.gserviceaccount.com", Name: "app@project.iam.gserviceaccount.com"},
+			want: &caller.Principal{Method: caller.CloudRun, Issuer: "https://accounts.google.com", Subject: "app@project.iam.gserviceaccount.com", Name: "app@project.iam.gserviceaccount.com", Kind: caller.Workload},
 		},
 		{
 			name: "an address that is not verified is not used", by: caller.CloudRunInvoker(),

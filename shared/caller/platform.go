@@ -30,7 +30,16 @@ func (l lambda) Authenticate(r *http.Request) (*Principal, error) {
 			notMine: true,
 		}
 	}
-	return &Principal{Method: AWSIAM, Issuer: AWSIssuer, Subject: arn, Name: arn}, nil
+	return &Principal{Method: AWSIAM, Issuer: AWSIssuer, Subject: arn, Name: arn, Tenant: account(arn)}, nil
+}
+
+// account returns the account of an identity's ARN.
+func account(arn string) string {
+	parts := strings.SplitN(arn, ":", 6)
+	if len(parts) != 6 {
+		return ""
+	}
+	return parts[4]
 }
 
 // CloudRunInvoker returns an authenticator for services whose invoker check is on, which the deployment has to vouch for: the
@@ -58,8 +67,8 @@ func (invoker) Authenticate(r *http.Request) (*Principal, error) {
 	if failure != nil {
 		return nil, failure
 	}
-	// Both spellings are Google's.
-	if t.claims.Issuer != "https://accounts.google.com" && t.claims.Issuer != "accounts.google.com" {
+	// Google has two spellings.
+	if !google(t.claims.Issuer) {
 		return nil, &Error{Code: WrongIssuer, Public: "the token is not one of Google's"}
 	}
 	if failure := t.claims.current(wallClock()); failure != nil {
@@ -67,12 +76,14 @@ func (invoker) Authenticate(r *http.Request) (*Principal, error) {
 	}
 	subject := t.claims.Subject
 	// IAM names Google identities by their address, so policies do too.
-	if email, _ := t.claims.Email.(string); email != "" && t.claims.EmailVerified == true {
-		subject = email
+	if address := t.claims.address(); address != "" {
+		subject = address
 	}
-	return &Principal{
+	p := &Principal{
 		Method: CloudRun, Issuer: "https://accounts.google.com", Subject: subject, Name: subject, Expires: t.claims.expires(),
-	}, nil
+	}
+	t.describe(p, nil)
+	return p, nil
 }
 
 // AppServiceAuthentication returns an authenticator for functions whose App Service authentication ("EasyAuth") is on and

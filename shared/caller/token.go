@@ -19,6 +19,9 @@ const (
 	maxKeyIDBytes   = 512
 )
 
+// mostSeconds is the end of the year 9999. It keeps the conversion of a date to an integer in range.
+const mostSeconds = 253402300799
+
 // leeway is how far the issuer's clock may be from ours (RFC 8725, RFC 7519 section 4.1.4).
 const leeway = time.Minute
 
@@ -27,8 +30,9 @@ type token struct {
 	algorithm string
 	keyID     string
 	claims    claims
-	signed    string // the text that the signature is over
-	signature string // still encoded
+	payload   jsontext.Value // the claims as they came
+	signed    string         // the text that the signature is over
+	signature string         // still encoded
 }
 
 // header is the JOSE header as far as it counts. The fields jku, x5u, jwk and x5c, by which a token would bring its own key,
@@ -54,6 +58,8 @@ type claims struct {
 	// These two are Google's. Other issuers may give them any shape.
 	Email         any `json:"email"`
 	EmailVerified any `json:"email_verified"`
+
+	details `json:",inline"`
 }
 
 // texts is a claim that is one text or a list of texts.
@@ -117,35 +123,37 @@ func parse(text string) (*token, *Error) {
 		return nil, malformed("the token has more than three parts; an encrypted one cannot be read")
 	}
 	var h header
-	if err := decode(encodedHeader, &h); err != nil {
+	if _, err := decode(encodedHeader, &h); err != nil {
 		return nil, malformed("the header is not JSON in base64url")
 	}
 	if problem := h.check(); problem != "" {
 		return nil, malformed(problem)
 	}
 	t := &token{algorithm: h.Algorithm, keyID: h.KeyID, signature: signature, signed: text[:len(text)-len(signature)-1]}
-	if err := decode(encodedPayload, &t.claims); err != nil {
+	payload, err := decode(encodedPayload, &t.claims)
+	if err != nil {
 		return nil, malformed("the claims are not JSON in base64url, or have the wrong types")
 	}
+	t.payload = payload
 	if problem := t.claims.check(); problem != "" {
 		return nil, malformed(problem)
 	}
 	return t, nil
 }
 
-// decode reads base64url without padding, and JSON without duplicate names or anything after it.
-func decode(encoded string, into any) error {
+// decode reads base64url without padding, and JSON without duplicate names or anything after it. It returns the JSON too.
+func decode(encoded string, into any) ([]byte, error) {
 	if strings.ContainsAny(encoded, "\r\n") { // which the decoder would skip
-		return base64.CorruptInputError(0)
+		return nil, base64.CorruptInputError(0)
 	}
 	text, err := base64.RawURLEncoding.Strict().DecodeString(encoded)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if len(text) == 0 || text[0] != '{' {
-		return errors.New("not an object")
+		return nil, errors.New("not an object")
 	}
-	return json.Unmarshal(text, into)
+	return text, json.Unmarshal(text, into)
 }
 
 // check applies RFC 8725 to the header.
@@ -178,8 +186,7 @@ func (c *claims) check() string {
 		return "there is no exp claim"
 	}
 	for _, date := range []*float64{c.Expires, c.NotBefore, c.IssuedAt} {
-		// Up to the year 9999, which also keeps the conversion to an integer in range.
-		if date != nil && (*date < 0 || *date > 253402300799) {
+		if date != nil && (*date < 0 || *date > mostSeconds) {
 			return "a date is out of range"
 		}
 	}

@@ -49,6 +49,8 @@ type Caller struct {
 	Algorithms []string `json:"algorithms"`
 	// JWKSURI is where the issuer's keys are. When empty it is found by discovery.
 	JWKSURI string `json:"jwks_uri,omitzero"`
+	// Claims are the claims that the rules of the policy ask about. Loading has collected them; they are no part of the document.
+	Claims []string `json:"-"`
 }
 
 // Upstream is one model service and the way in which the gateway proves itself to it.
