@@ -1,6 +1,7 @@
 package secrets
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -18,16 +19,20 @@ const maxSecret = 64 << 10
 // ErrNotFound is wrapped by the error of a Reader when the store is there and the secret is not.
 var ErrNotFound = errors.New("secret not found")
 
-// Error is why a secret could not be read. Its text names the reference and never what was read, so it is safe for logs.
+// Error is why a secret could not be read or replaced. Its text names the reference and never what was read, so it is safe for logs.
 type Error struct {
 	Ref    Ref
 	Reason string
+	// Op is what was not done, such as "stage". Empty means "read".
+	Op string
 	// Err is the cause. It is not part of the text.
 	Err error
 }
 
-// Error returns the reference and the reason.
-func (e *Error) Error() string { return fmt.Sprintf("read secret %q: %s", e.Ref, e.Reason) }
+// Error returns what was not done, the reference and the reason.
+func (e *Error) Error() string {
+	return fmt.Sprintf("%s secret %q: %s", cmp.Or(e.Op, "read"), e.Ref, e.Reason)
+}
 
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }

@@ -1,7 +1,7 @@
 // Package secrets holds secret values and reads them from where they are kept.
 //
 // A secret leaves its [Value] in exactly one way, [Value.Reveal], so that every place which lets one out can be found by name.
-// Reading and writing are different things: this package reads; whoever may also replace a secret uses a store.
+// Reading and writing are different things: everybody reads, by a [Reader] or a [Source]; only a rotation replaces, by a [Store].
 //
 // The package must not know what a secret is for (which provider, which header) and imports nothing from the rest of the gateway.
 package secrets
