@@ -57,6 +57,8 @@ type Event struct {
 	Subject string
 	// Time is when it happened.
 	Time time.Time
+	// Schema names the JSON schema of Data, a URI such as [SchemaOf] returns. It may be empty.
+	Schema string
 	// Data is a JSON object. A publisher hands it on as it is.
 	Data jsontext.Value
 }
@@ -69,8 +71,8 @@ type Data interface {
 
 // Envelope is what an event says besides its data. The fields are those of [Event].
 type Envelope struct {
-	ID, Source, Subject string
-	Time                time.Time
+	ID, Source, Subject, Schema string
+	Time                        time.Time
 }
 
 // New puts data into an envelope. The result is valid.
@@ -82,8 +84,9 @@ func New(envelope Envelope, data Data) (Event, error) {
 	event := Event{
 		ID: envelope.ID, Source: envelope.Source, Type: data.EventType(), Subject: envelope.Subject,
 		// Whoever reads events compares times as text.
-		Time: envelope.Time.UTC().Truncate(time.Millisecond),
-		Data: encoded,
+		Time:   envelope.Time.UTC().Truncate(time.Millisecond),
+		Schema: envelope.Schema,
+		Data:   encoded,
 	}
 	return event, event.Validate()
 }
@@ -104,6 +107,9 @@ func ID(parts ...string) string {
 	return strings.Join([]string{text[:8], text[8:12], text[12:16], text[16:20], text[20:]}, "-")
 }
 
+// SchemaOf returns the name of the JSON schema of the data of a type, in the version of its format that this package writes.
+func SchemaOf(t Type) string { return fmt.Sprintf("urn:postern:event:%s:%d", t, formatVersion) }
+
 // Validate returns an error that names the first attribute which is not as CloudEvents has it, or the length of the whole.
 func (e Event) Validate() error {
 	if _, err := e.encode(); err != nil {
@@ -119,9 +125,15 @@ func (e Event) check() error {
 	if _, err := url.Parse(e.Source); err != nil {
 		return errors.New("source is not a URI reference")
 	}
-	for _, attribute := range []struct{ name, value string }{{"id", e.ID}, {"source", e.Source}, {"type", string(e.Type)}, {"subject", e.Subject}} {
+	if schema, err := url.Parse(e.Schema); err != nil || e.Schema != "" && schema.Scheme == "" {
+		return errors.New("dataschema is not a URI")
+	}
+	for _, attribute := range []struct {
+		name, value string
+		optional    bool
+	}{{"id", e.ID, false}, {"source", e.Source, false}, {"type", string(e.Type), false}, {"subject", e.Subject, true}, {"dataschema", e.Schema, true}} {
 		switch {
-		case attribute.value == "" && attribute.name != "subject":
+		case attribute.value == "" && !attribute.optional:
 			return fmt.Errorf("%s is missing", attribute.name)
 		case !utf8.ValidString(attribute.value) || strings.ContainsFunc(attribute.value, control):
 			return fmt.Errorf("%s has characters that no attribute may have", attribute.name)
@@ -150,6 +162,7 @@ type wire struct {
 	Subject         string         `json:"subject,omitzero"`
 	Time            time.Time      `json:"time"`
 	DataContentType string         `json:"datacontenttype,omitzero"`
+	DataSchema      string         `json:"dataschema,omitzero"`
 	Data            jsontext.Value `json:"data"`
 }
 
@@ -157,7 +170,7 @@ func (e Event) encode() ([]byte, error) {
 	if err := e.check(); err != nil {
 		return nil, fmt.Errorf("audit event %q: %w", e.Type, err)
 	}
-	encoded, err := json.Marshal(wire{specVersion, e.ID, e.Source, e.Type, e.Subject, e.Time.UTC(), contentType, e.Data})
+	encoded, err := json.Marshal(wire{specVersion, e.ID, e.Source, e.Type, e.Subject, e.Time.UTC(), contentType, e.Schema, e.Data})
 	if err != nil {
 		return nil, fmt.Errorf("audit event %q: %w", e.Type, err)
 	}
@@ -183,7 +196,7 @@ func (e *Event) UnmarshalJSON(text []byte) error {
 	if w.DataContentType != "" && w.DataContentType != contentType {
 		return fmt.Errorf("audit event %q: datacontenttype is not %s", w.Type, contentType)
 	}
-	read := Event{ID: w.ID, Source: w.Source, Type: w.Type, Subject: w.Subject, Time: w.Time.UTC(), Data: w.Data}
+	read := Event{ID: w.ID, Source: w.Source, Type: w.Type, Subject: w.Subject, Time: w.Time.UTC(), Schema: w.DataSchema, Data: w.Data}
 	if err := read.Validate(); err != nil {
 		return err
 	}

@@ -6,22 +6,34 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"net/url"
+	"strings"
 	"time"
 )
 
-// TokenRotatedType is the type of a [TokenRotated].
+// TokenRotatedType is the type of a [TokenRotated] and of a [KeyRotated], whose kinds tell them apart.
 const TokenRotatedType Type = "AI_PROVIDER_TOKEN_ROTATED"
+
+// Kind says what kind of credential an event is about. It is part of the format of events.
+type Kind string
+
+// The kinds of credentials.
+const (
+	KindToken Kind = "token" // short-lived, in the memory of the function alone
+	KindKey   Kind = "key"   // kept in a secret store, and rotated there
+)
 
 // Reason says why a credential was replaced.
 type Reason string
 
 // The reasons for a replacement. They are part of the format of events.
 const (
-	ReasonScheduled Reason = "scheduled"  // by the scheduled function, ahead of time
-	ReasonPreExpiry Reason = "pre_expiry" // by a request, shortly before the old one ended
-	ReasonExpired   Reason = "expired"    // by a request, after the old one had ended
-	ReasonRejected  Reason = "rejected"   // because the upstream no longer took the old one
-	ReasonManual    Reason = "manual"     // because somebody asked for it
+	ReasonScheduled  Reason = "scheduled"  // by the scheduled function, because it was time
+	ReasonPreExpiry  Reason = "pre_expiry" // shortly before the old one ended
+	ReasonExpired    Reason = "expired"    // after the old one had ended
+	ReasonRejected   Reason = "rejected"   // because the upstream no longer took the old one
+	ReasonManual     Reason = "manual"     // because somebody asked for it
+	ReasonCompromise Reason = "compromise" // because somebody else may know the old one
+	ReasonDrift      Reason = "drift"      // because the store or the issuer held something else than the rotation had left there
 )
 
 // TokenRotated tells that a short-lived credential for an upstream took the place of another one. The first credential of an instance
@@ -29,6 +41,8 @@ const (
 type TokenRotated struct {
 	// Version is the version of this format, 1. It grows when a field changes its meaning.
 	Version int `json:"event_version"`
+	// Kind is token.
+	Kind Kind `json:"kind"`
 	// Function is where it happened.
 	Function Origin `json:"function"`
 	// Upstream and Provider are those of the gateway's document, as is CredentialRef, which is empty when nothing is stored.
@@ -43,17 +57,20 @@ type TokenRotated struct {
 	New       Token     `json:"new"`
 }
 
+// formatVersion is the version of the format of all events so far.
+const formatVersion = 1
+
 // EventType returns TokenRotatedType.
 func (TokenRotated) EventType() Type { return TokenRotatedType }
 
 // Event returns the event of the replacement. Its subject is the upstream. Its ID follows from the two credentials, so that instances which
 // share a token and each report its replacement report one event.
 func (t TokenRotated) Event(at time.Time) (Event, error) {
-	t.Version = 1
+	t.Version, t.Kind = formatVersion, KindToken
 	t.Old.Expires, t.New.Expires = seconds(t.Old.Expires), seconds(t.New.Expires)
 	return New(Envelope{
 		ID:     ID(string(TokenRotatedType), t.Function.Source(), t.Upstream, t.Old.Fingerprint, t.New.Fingerprint),
-		Source: t.Function.Source(), Subject: t.Upstream, Time: at,
+		Source: t.Function.Source(), Subject: t.Upstream, Schema: SchemaOf(TokenRotatedType), Time: at,
 	}, t)
 }
 
@@ -90,6 +107,8 @@ type Origin struct {
 	// Name and Version are the function's on its platform.
 	Name    string `json:"name"`
 	Version string `json:"version,omitzero"`
+	// Commit is the source that the function was built from.
+	Commit string `json:"commit,omitzero"`
 }
 
 // Source returns the function as the source of events: /postern/cloud/account/region/name, with - for what is not known.
@@ -123,4 +142,10 @@ func (f Fingerprints) Of(credential string) string {
 	mac := hmac.New(sha256.New, f.key)
 	mac.Write([]byte(credential))
 	return hex.EncodeToString(mac.Sum(nil)[:8])
+}
+
+// isFingerprint reports whether a text is as Of returns it.
+func isFingerprint(text string) bool {
+	_, err := hex.DecodeString(text)
+	return err == nil && len(text) == 16 && strings.ToLower(text) == text
 }
