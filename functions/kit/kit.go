@@ -74,14 +74,14 @@ func (k Kit) Gateway() (http.Handler, error) {
 			return nil, fmt.Errorf("upstream %q: %w", u.Name, err)
 		}
 	}
+	entry := caller.Options{Cloud: k.Cloud, Platform: k.Platform}
 	g, err := gateway.New(gateway.Options{
-		Document: document, Models: models, Policy: policy.Compile(document), Log: k.Log,
-		Callers: caller.New(document, caller.Options{Platform: k.Platform}),
+		Document: document, Models: models, Policy: policy.Compile(document), Log: k.Log, Callers: caller.New(document, entry),
 	})
 	if err != nil {
 		return nil, err
 	}
-	return k.examined(g)
+	return k.examined(caller.Guard(document, entry, g))
 }
 
 // NewTransport returns the transport of a function. Its bounds are for

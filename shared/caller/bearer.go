@@ -36,7 +36,7 @@ func NewBearer(callers []config.Caller, transport http.RoundTripper) *Bearer {
 // Authenticate judges the request's bearer token. What is no JWT, comes from no configured issuer, or has had its signature
 // removed by the platform is left to other authenticators.
 func (b *Bearer) Authenticate(r *http.Request) (*Principal, error) {
-	text, failure := bearer(r, "Authorization")
+	text, failure := bearer(r, headerAuthorization)
 	if failure != nil {
 		return nil, failure
 	}

@@ -116,8 +116,10 @@ func (refuse) Authenticate(*http.Request) (*Principal, error) {
 	return nil, &Error{Code: NotConfigured, Public: "this gateway has not been told whom to let in; its configuration needs callers or platform_callers"}
 }
 
-// Options are what New needs beside the document.
+// Options are what New and Guard need beside the document.
 type Options struct {
+	// Cloud is where the function runs, which says whose headers could be trusted. Empty means nobody's.
+	Cloud config.Cloud
 	// Platform finds the caller that the platform admitted. It is used only if the document says so.
 	Platform Authenticator
 	// Transport fetches the issuers' keys. When nil, a transport of its own is used that takes no proxy from the environment.

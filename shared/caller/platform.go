@@ -50,9 +50,9 @@ func CloudRunInvoker() Authenticator { return invoker{} }
 type invoker struct{}
 
 func (invoker) Authenticate(r *http.Request) (*Principal, error) {
-	name := "Authorization"
-	if len(r.Header["X-Serverless-Authorization"]) > 0 {
-		name = "X-Serverless-Authorization"
+	name := headerAuthorization
+	if len(r.Header[headerServerless]) > 0 {
+		name = headerServerless
 	}
 	text, failure := bearer(r, name)
 	if failure != nil {
@@ -94,8 +94,8 @@ func AppServiceAuthentication() Authenticator { return easyAuth{} }
 type easyAuth struct{}
 
 func (easyAuth) Authenticate(r *http.Request) (*Principal, error) {
-	id, ok := only(r, "X-Ms-Client-Principal-Id")
-	name, ok2 := only(r, "X-Ms-Client-Principal-Name")
+	id, ok := only(r, headerPrincipalID)
+	name, ok2 := only(r, headerPrincipalName)
 	switch {
 	case !ok || !ok2:
 		return nil, &Error{Code: Malformed, Public: "the platform's identity headers are given more than once, or are too long"}

@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"os/signal"
+	"strings"
 	"syscall"
 
 	"github.com/postern-ai/postern/functions/azure/host"
@@ -55,7 +56,7 @@ func handler(getenv func(string) string, log *slog.Logger) (http.Handler, error)
 		Getenv:   getenv,
 		Log:      log,
 		Audit:    audit.NewLines(os.Stdout),
-		Platform: caller.AppServiceAuthentication(),
+		Platform: platform(getenv, log),
 		Secrets: secrets.Stores{
 			secrets.StoreEnv:      secrets.Environment{},
 			secrets.StoreFile:     secrets.Files{},
@@ -63,6 +64,17 @@ func handler(getenv func(string) string, log *slog.Logger) (http.Handler, error)
 			secrets.StoreOwn:      store,
 		},
 	}.Gateway()
+}
+
+// platform reads the headers of App Service authentication, unless the platform
+// says that the feature is off: then anybody could send them.
+func platform(getenv func(string) string, log *slog.Logger) caller.Authenticator {
+	const variable = "WEBSITE_AUTH_ENABLED"
+	if strings.EqualFold(getenv(variable), "false") {
+		log.Warn("App Service authentication is off, so no caller is admitted by it", slog.String("variable", variable))
+		return nil
+	}
+	return caller.AppServiceAuthentication()
 }
 
 // store is the Key Vault of the function, and any other that a reference names,

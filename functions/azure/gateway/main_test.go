@@ -79,3 +79,25 @@ func TestWithoutAResourceTheFunctionDoesNotStart(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+// TestHeadersCountOnlyWhereAuthenticationIsOn is for an app whose document admits
+// App Service's callers, and whose authentication somebody has switched off.
+func TestHeadersCountOnlyWhereAuthenticationIsOn(t *testing.T) {
+	t.Parallel()
+	for value, want := range map[string]int{"": http.StatusNotFound, "True": http.StatusNotFound, "False": http.StatusUnauthorized} {
+		env := map[string]string{
+			"POSTERN_PLATFORM_IAM": "true", "AZURE_OPENAI_ENDPOINT": "https://x.openai.azure.com", "POSTERN_MODELS": "gpt-4o-mini", "WEBSITE_AUTH_ENABLED": value,
+		}
+		gateway, err := handler(func(name string) string { return env[name] }, slog.New(slog.DiscardHandler))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/v1/models/none", nil)
+		r.Header.Set("X-MS-CLIENT-PRINCIPAL-ID", "1234")
+		w := httptest.NewRecorder()
+		gateway.ServeHTTP(w, r)
+		if w.Code != want {
+			t.Errorf("with WEBSITE_AUTH_ENABLED=%q the status is %d, want %d: %s", value, w.Code, want, w.Body)
+		}
+	}
+}

@@ -1,0 +1,70 @@
+package caller
+
+import (
+	"net/http"
+	"net/textproto"
+	"strings"
+
+	"github.com/postern-ai/postern/shared/config"
+)
+
+// Guard deletes from each request the headers by which proxies and platforms say who sent it, or what was asked for, before
+// anything reads them. What is left is what this deployment has vouched for: the headers of its own platform, if the document
+// admits the platform's callers. Anybody can send the others.
+func Guard(d *config.Document, o Options, next http.Handler) http.Handler {
+	owned := owned(d, o.Cloud)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for name := range r.Header {
+			if asserts(name) && !owned[name] {
+				delete(r.Header, name)
+			}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// owned are the headers that something in front of the function sets, whatever the client has sent, in their canonical
+// spelling. Any other spelling is somebody else's.
+func owned(d *config.Document, cloud config.Cloud) map[string]bool {
+	names := map[string]bool{}
+	if d.PlatformCallers && cloud == config.GCP {
+		names[headerServerless] = true
+	}
+	if d.PlatformCallers && cloud == config.Azure {
+		names[headerPrincipalID], names[headerPrincipalName] = true, true
+	}
+	return names
+}
+
+// The headers that authenticators read. The first is the caller's own.
+const (
+	headerAuthorization = "Authorization"
+	headerServerless    = "X-Serverless-Authorization"
+	headerPrincipalID   = "X-Ms-Client-Principal-Id"
+	headerPrincipalName = "X-Ms-Client-Principal-Name"
+)
+
+// asserts reports whether a header is one of those by which a proxy or a platform says who sent a request, from where, or to
+// which address. Some servers take an underscore for a dash, so it counts as one.
+func asserts(name string) bool {
+	name = strings.ToLower(strings.ReplaceAll(textproto.TrimString(name), "_", "-"))
+	switch name {
+	case "forwarded", "via", "proxy-authorization", "remote-user", "true-client-ip", "x-serverless-authorization",
+		"x-real-ip", "x-client-ip", "x-cluster-client-ip", "x-user", "x-remote-user", "x-host", "x-rewrite-url",
+		"x-http-method", "x-http-method-override", "x-method-override":
+		return true
+	}
+	for _, prefix := range []string{
+		"x-forwarded-", "x-original-", "x-envoy-", "x-auth-request-", "x-authenticated-", // proxies
+		"x-client-cert", "client-cert", "x-ssl-client-", "ssl-client-", // proxies that end TLS
+		"x-amz-", "x-amzn-", "x-apigateway-", "cloudfront-", // AWS
+		"x-goog-", "x-appengine-", // Google Cloud
+		"x-ms-", "x-arr-", "x-azure-clientip", "x-azure-socketip", "x-azure-fdid", // Azure
+		"cf-", // Cloudflare
+	} {
+		if strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
