@@ -179,15 +179,19 @@ func Unreachable(ref Ref, err error) error {
 		return &Error{Ref: ref, Reason: "the store's reply is too large", Err: err}
 	}
 	reason := "the store cannot be reached"
-	if kind := kindOf(err); kind != "" {
+	if kind := Kind(err); kind != "" {
 		reason += ": " + kind
 	}
 	return &Error{Ref: ref, Reason: reason, Err: err}
 }
 
-func kindOf(err error) string {
+// Kind names the kind of the cause when a request through a client that [Bounded] has made brought no reply. It is empty if the cause is of no
+// known kind, and never quotes it.
+func Kind(err error) string {
 	timed, isNet := errors.AsType[net.Error](err)
 	switch {
+	case errors.Is(err, errLarge):
+		return "reply too large"
 	case errors.Is(err, context.Canceled):
 		return "cancelled"
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), isNet && timed.Timeout():
