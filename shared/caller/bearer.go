@@ -20,7 +20,8 @@ type Bearer struct {
 
 type issuer struct {
 	config.Caller
-	keys *keySet
+	shape shape
+	keys  *keySet
 }
 
 // NewBearer returns an authenticator for the tokens of these issuers. It fetches nothing yet; transport may be nil.
@@ -28,7 +29,7 @@ func NewBearer(callers []config.Caller, transport http.RoundTripper) *Bearer {
 	client := keyClient(transport)
 	b := &Bearer{issuers: make(map[string]*issuer, len(callers))}
 	for _, c := range callers {
-		b.issuers[c.Issuer] = &issuer{Caller: c, keys: &keySet{issuer: c.Issuer, uri: c.JWKSURI, client: client}}
+		b.issuers[c.Issuer] = &issuer{Caller: c, shape: shapeOf(c.Issuer), keys: &keySet{issuer: c.Issuer, uri: c.JWKSURI, client: client}}
 	}
 	return b
 }
@@ -69,10 +70,13 @@ func (b *Bearer) verify(ctx context.Context, text string) (*Principal, *Error) {
 		e.notMine = true
 		return nil, e
 	}
-	if !slices.Contains(from.Algorithms, t.algorithm) {
+	if !slices.Contains(from.Algorithms, t.header.Algorithm) {
 		return nil, &Error{Code: BadSignature, Public: "the token is signed with an algorithm that is not accepted for its issuer"}
 	}
-	if !slices.ContainsFunc(t.claims.Audience, func(a string) bool { return slices.Contains(from.Audiences, a) }) {
+	if failure := from.kindRefused(t); failure != nil {
+		return nil, failure
+	}
+	if !slices.ContainsFunc(from.shape.audiences(&t.claims), func(a string) bool { return slices.Contains(from.Audiences, a) }) {
 		return nil, &Error{
 			Code:   WrongAudience,
 			Public: fmt.Sprintf("the token is meant for another service; ask its issuer for one with the audience %q", from.Audiences[0]),
@@ -86,7 +90,7 @@ func (b *Bearer) verify(ctx context.Context, text string) (*Principal, *Error) {
 	}
 	p := &Principal{
 		Method: OIDC, Issuer: t.claims.Issuer, Subject: t.claims.Subject, Name: from.Name + "/" + t.claims.Subject,
-		Groups: t.claims.Groups, Expires: t.claims.expires(),
+		Groups: from.shape.groups(&t.claims), Expires: t.claims.expires(),
 	}
 	t.describe(p, from.Claims)
 	return p, nil
@@ -97,7 +101,7 @@ const mostTries = 8
 
 // signed checks the token's signature against the issuer's keys.
 func (i *issuer) signed(ctx context.Context, t *token) *Error {
-	keys, err := i.keys.find(ctx, t)
+	keys, err := i.keys.find(ctx, &t.jws)
 	switch {
 	case errors.Is(err, errUnknownKey):
 		return &Error{Code: BadSignature, Public: "the token is signed with a key that its issuer does not publish", Err: err}
@@ -105,7 +109,7 @@ func (i *issuer) signed(ctx context.Context, t *token) *Error {
 		return &Error{Code: Unavailable, Public: "the keys of the token's issuer cannot be fetched right now; try again shortly", Err: err}
 	}
 	for _, k := range keys[:min(len(keys), mostTries)] {
-		if k.verifies(t) {
+		if k.verifies(&t.jws) {
 			return nil
 		}
 	}

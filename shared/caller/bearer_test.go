@@ -218,6 +218,7 @@ func TestForgedAndForeignTokensAreRefused(t *testing.T) {
 		{"a key id that is a path", head("kid", "../../../../dev/null"), caller.BadSignature},
 		{"a key id that is a query", head("kid", "' OR 1=1 --"), caller.BadSignature},
 		{"a key id that is too long", head("kid", strings.Repeat("k", 513)), caller.Malformed},
+		{"a key id of 10 MB", head("kid", strings.Repeat("k", 10<<20)), caller.Malformed},
 		{"a key id that is no text", head("kid", 7), caller.Malformed},
 		{"other claims under a true signature", parts[0] + "." + otherPayload + "." + parts[2], caller.BadSignature},
 		{"another header under a true signature", base64.RawURLEncoding.EncodeToString([]byte(`{"kid":"`+ecKey.KeyID+`","alg":"ES256"}`)) + "." + parts[1] + "." + parts[2], caller.BadSignature},

@@ -46,6 +46,14 @@ type details struct {
 	AMR     lenient `json:"amr"`
 	Context lenient `json:"acrs"` // Entra's authentication contexts
 	Time    lenient `json:"auth_time"`
+
+	CognitoGroups lenient `json:"cognito:groups"`
+	// What tells an access token from others.
+	Use        lenient `json:"token_use"` // Cognito's
+	Typ        lenient `json:"typ"`       // Keycloak's
+	Nonce      lenient `json:"nonce"`
+	AccessHash lenient `json:"at_hash"`
+	CodeHash   lenient `json:"c_hash"`
 }
 
 // lenient is a claim of any shape.

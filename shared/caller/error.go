@@ -16,6 +16,7 @@ const (
 	NotYetValid   Code = "not_yet_valid"
 	WrongIssuer   Code = "wrong_issuer"
 	WrongAudience Code = "wrong_audience"
+	WrongKind     Code = "wrong_kind"
 	BadSignature  Code = "bad_signature"
 	Unavailable   Code = "unavailable"
 	NotConfigured Code = "not_configured"

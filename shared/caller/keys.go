@@ -67,11 +67,11 @@ type publicKey struct {
 	key       crypto.PublicKey
 }
 
-// fits reports whether the key may verify a token with that algorithm and key id. A token without a key id may be verified
-// by any key of the right kind.
-func (k publicKey) fits(t *token) bool {
-	a, ok := algorithmOf(t.algorithm)
-	if !ok || t.keyID != "" && k.id != t.keyID || k.algorithm != "" && k.algorithm != t.algorithm {
+// fits reports whether the key may verify a text with that algorithm and key id. One without a key id may be verified by any
+// key of the right kind.
+func (k publicKey) fits(j *jws) bool {
+	a, ok := algorithmOf(j.header.Algorithm)
+	if !ok || j.header.KeyID != "" && k.id != j.header.KeyID || k.algorithm != "" && k.algorithm != j.header.Algorithm {
 		return false
 	}
 	switch key := k.key.(type) {
@@ -85,21 +85,21 @@ func (k publicKey) fits(t *token) bool {
 	return false
 }
 
-// verifies reports whether the key made the token's signature.
-func (k publicKey) verifies(t *token) bool {
-	a, ok := algorithmOf(t.algorithm)
-	if !ok || strings.ContainsAny(t.signature, "\r\n") {
+// verifies reports whether the key made the signature.
+func (k publicKey) verifies(j *jws) bool {
+	a, ok := algorithmOf(j.header.Algorithm)
+	if !ok || strings.ContainsAny(j.signature, "\r\n") {
 		return false
 	}
-	signature, err := base64.RawURLEncoding.Strict().DecodeString(t.signature)
+	signature, err := base64.RawURLEncoding.Strict().DecodeString(j.signature)
 	if err != nil {
 		return false
 	}
 	if key, ok := k.key.(ed25519.PublicKey); ok {
-		return len(signature) == ed25519.SignatureSize && ed25519.Verify(key, []byte(t.signed), signature)
+		return len(signature) == ed25519.SignatureSize && ed25519.Verify(key, []byte(j.signed), signature)
 	}
 	hash := a.hash.New()
-	hash.Write([]byte(t.signed))
+	hash.Write([]byte(j.signed))
 	digest := hash.Sum(nil)
 	switch key := k.key.(type) {
 	case *rsa.PublicKey:
@@ -184,10 +184,25 @@ func (k *jwk) rsa() crypto.PublicKey {
 	if bits := n.BitLen(); bits < leastModulusBits || bits > mostModulusBits || n.Bit(0) == 0 {
 		return nil
 	}
-	if e.BitLen() > 31 || e.Int64() < 3 || e.Bit(0) == 0 {
+	if e.BitLen() > 31 || e.Int64() < 3 || e.Bit(0) == 0 || guessable(n) {
 		return nil
 	}
 	return &rsa.PublicKey{N: n, E: int(e.Int64())}
+}
+
+// guessable reports whether a modulus has the mark of the smart cards that made their primes out of powers of 65537
+// (CVE-2017-15361): modulo each of these small primes it is such a power too. Of other moduli one in many millions is.
+func guessable(n *big.Int) bool {
+	for _, prime := range []int64{11, 13, 17, 19, 37, 53, 61, 71, 73, 79, 97, 103, 107, 109, 127, 151, 157} {
+		rest := new(big.Int).Mod(n, big.NewInt(prime)).Int64()
+		power := int64(1)
+		for power != rest {
+			if power = power * 65537 % prime; power == 1 {
+				return false
+			}
+		}
+	}
+	return true
 }
 
 func (k *jwk) ec() crypto.PublicKey {

@@ -56,11 +56,11 @@ type flight struct {
 // errUnknownKey says that the issuer answered and does not publish such a key.
 var errUnknownKey = errors.New("the issuer publishes no such key")
 
-// find returns the keys that may verify the token. It fetches at most once.
-func (s *keySet) find(ctx context.Context, t *token) ([]publicKey, error) {
+// find returns the keys that may verify the text. It fetches at most once.
+func (s *keySet) find(ctx context.Context, j *jws) ([]publicKey, error) {
 	waited := false
 	for {
-		keys, state, mine := s.look(t, waited)
+		keys, state, mine := s.look(j, waited)
 		switch {
 		case state == lookDone:
 			return keys, nil
@@ -92,8 +92,8 @@ const (
 	lookUnavailable                  // keys cannot be had
 )
 
-// look decides what is to be done for a token. When the answer is to fetch, the flight is the caller's to land.
-func (s *keySet) look(t *token, waited bool) ([]publicKey, lookState, *flight) {
+// look decides what is to be done for a text. When the answer is to fetch, the flight is the caller's to land.
+func (s *keySet) look(j *jws, waited bool) ([]publicKey, lookState, *flight) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	now := wallClock()
@@ -103,7 +103,7 @@ func (s *keySet) look(t *token, waited bool) ([]publicKey, lookState, *flight) {
 	var fitting []publicKey
 	if usable {
 		for _, k := range s.keys {
-			if k.fits(t) {
+			if k.fits(j) {
 				fitting = append(fitting, k)
 			}
 		}

@@ -25,14 +25,20 @@ const mostSeconds = 253402300799
 // leeway is how far the issuer's clock may be from ours (RFC 8725, RFC 7519 section 4.1.4).
 const leeway = time.Minute
 
-// token is a JWT that has been taken apart. Nothing in it is trusted until its signature has been verified.
+// jws is a signed text in compact form (RFC 7515 section 3.1) that has been taken apart. Nothing in it is trusted until its
+// signature has been verified.
+type jws struct {
+	header    header
+	encoded   string // the payload
+	payload   []byte // JSON, once it has been read
+	signed    string // the text that the signature is over
+	signature string // still encoded
+}
+
+// token is a JWT that has been taken apart.
 type token struct {
-	algorithm string
-	keyID     string
-	claims    claims
-	payload   jsontext.Value // the claims as they came
-	signed    string         // the text that the signature is over
-	signature string         // still encoded
+	jws
+	claims claims
 }
 
 // header is the JOSE header as far as it counts. The fields jku, x5u, jwk and x5c, by which a token would bring its own key,
@@ -44,6 +50,8 @@ type header struct {
 	ContentType string         `json:"cty"`
 	Critical    jsontext.Value `json:"crit"`
 	Encryption  jsontext.Value `json:"enc"`
+	// Key is the key of a proof of possession, which brings its own. In a token it is not looked at.
+	Key jsontext.Value `json:"jwk"`
 }
 
 // claims are the claims that count (RFC 7519 section 4.1, RFC 9068).
@@ -110,35 +118,53 @@ func bearer(r *http.Request, name string) (string, *Error) {
 	return credential, nil
 }
 
-// parse takes a compact JWS apart. What is no JWT at all is not ours to judge; what looks like one and is broken is.
+// parse takes a token apart and checks everything in it that needs no key and no issuer. What is no JWT at all is not ours to
+// judge; what looks like one and is broken is.
 func parse(text string) (*token, *Error) {
-	encodedHeader, rest, ok := strings.Cut(text, ".")
-	encodedPayload, signature, ok2 := strings.Cut(rest, ".")
-	if !ok || !ok2 {
-		e := malformed("the token has no three parts")
-		e.notMine = true
-		return nil, e
+	t := &token{}
+	if failure := t.takeApart(text); failure != nil {
+		return nil, failure
 	}
-	if strings.Contains(signature, ".") {
-		return nil, malformed("the token has more than three parts; an encrypted one cannot be read")
-	}
-	var h header
-	if _, err := decode(encodedHeader, &h); err != nil {
-		return nil, malformed("the header is not JSON in base64url")
-	}
-	if problem := h.check(); problem != "" {
-		return nil, malformed(problem)
-	}
-	t := &token{algorithm: h.Algorithm, keyID: h.KeyID, signature: signature, signed: text[:len(text)-len(signature)-1]}
-	payload, err := decode(encodedPayload, &t.claims)
-	if err != nil {
+	if !t.holds(&t.claims) {
 		return nil, malformed("the claims are not JSON in base64url, or have the wrong types")
 	}
-	t.payload = payload
+	// RFC 8725 section 3.11: a JWT of another kind, such as a logout token, must not pass for an access token.
+	if kind := t.header.kind(); kind != "" && kind != "jwt" && kind != typeAccessToken {
+		return nil, malformed("the token is of a kind (typ) that is no access token")
+	}
 	if problem := t.claims.check(); problem != "" {
 		return nil, malformed(problem)
 	}
 	return t, nil
+}
+
+// takeApart reads the header of a compact JWS and leaves the rest as it is.
+func (j *jws) takeApart(text string) *Error {
+	header, rest, ok := strings.Cut(text, ".")
+	payload, signature, ok2 := strings.Cut(rest, ".")
+	if !ok || !ok2 {
+		e := malformed("the token has no three parts")
+		e.notMine = true
+		return e
+	}
+	if strings.Contains(signature, ".") {
+		return malformed("the token has more than three parts; an encrypted one cannot be read")
+	}
+	if _, err := decode(header, &j.header); err != nil {
+		return malformed("the header is not JSON in base64url")
+	}
+	if problem := j.header.check(); problem != "" {
+		return malformed(problem)
+	}
+	j.encoded, j.signed, j.signature = payload, text[:len(text)-len(signature)-1], signature
+	return nil
+}
+
+// holds reads the payload, which has to be a JSON object.
+func (j *jws) holds(into any) bool {
+	var err error
+	j.payload, err = decode(j.encoded, into)
+	return err == nil
 }
 
 // decode reads base64url without padding, and JSON without duplicate names or anything after it. It returns the JSON too.
@@ -156,17 +182,21 @@ func decode(encoded string, into any) ([]byte, error) {
 	return text, json.Unmarshal(text, into)
 }
 
+// typeAccessToken is the typ of an access token by RFC 9068, as [header.kind] returns it.
+const typeAccessToken = "at+jwt"
+
+// kind returns the typ in its short form (RFC 7515 section 4.1.9).
+func (h *header) kind() string {
+	return strings.TrimPrefix(strings.ToLower(h.Type), "application/")
+}
+
 // check applies RFC 8725 to the header.
 func (h *header) check() string {
-	kind := strings.ToLower(strings.TrimPrefix(strings.ToLower(h.Type), "application/"))
 	switch {
 	case h.Critical != nil:
 		return "the header demands an extension (crit) that is not understood"
 	case h.Encryption != nil:
 		return "the token is encrypted"
-	// RFC 8725 section 3.11: a JWT of another kind, such as a logout token, must not pass for an access token.
-	case kind != "" && kind != "jwt" && kind != "at+jwt":
-		return "the token is of a kind (typ) that is no access token"
 	case h.ContentType != "":
 		return "the token is nested (cty)"
 	case len(h.KeyID) > maxKeyIDBytes:

@@ -49,9 +49,17 @@ type Caller struct {
 	Algorithms []string `json:"algorithms"`
 	// JWKSURI is where the issuer's keys are. When empty it is found by discovery.
 	JWKSURI string `json:"jwks_uri,omitzero"`
+	// TokenType, when it is TokenTypeAccess, accepts access tokens by RFC 9068 alone (typ at+jwt). Empty accepts those too that
+	// do not say what they are.
+	TokenType string `json:"token_type,omitzero"`
+	// IDTokens accepts ID tokens as well, which are otherwise refused where they can be told from access tokens.
+	IDTokens bool `json:"id_tokens,omitzero"`
 	// Claims are the claims that the rules of the policy ask about. Loading has collected them; they are no part of the document.
 	Claims []string `json:"-"`
 }
+
+// TokenTypeAccess is the typ of access tokens by RFC 9068.
+const TokenTypeAccess = "at+jwt"
 
 // Upstream is one model service and the way in which the gateway proves itself to it.
 type Upstream struct {

@@ -254,6 +254,20 @@ func (l *loader) caller(o object) Caller {
 			c.JWKSURI = p.text
 		}
 	}
+	if p, ok := o.field("token_type"); ok {
+		if s, ok := p.string(); ok {
+			if s != TokenTypeAccess {
+				p.wrong("there is no such type of tokens", "write "+TokenTypeAccess+" if the issuer's access tokens have that typ (RFC 9068), or remove the field")
+			}
+			c.TokenType = s
+		}
+	}
+	if p, ok := o.field("id_tokens"); ok {
+		c.IDTokens, _ = p.flag()
+		if c.IDTokens && c.TokenType != "" {
+			p.wrong("it has no effect, because token_type admits access tokens alone", "remove one of the two")
+		}
+	}
 	o.finish(nil)
 	return c
 }
