@@ -27,9 +27,10 @@ type KeyFallbackUsed struct {
 	Upstream      string `json:"upstream"`
 	Provider      string `json:"provider"`
 	CredentialRef string `json:"credential_ref"`
-	// Rejected is the key that the upstream did not take, and Used the one that it took.
+	// Rejected is the current key, which the upstream did not take.
 	Rejected Key `json:"rejected"`
-	Used     Key `json:"used"`
+	// Used is the previous key, which it took.
+	Used Key `json:"used"`
 }
 
 // EventType returns KeyFallbackUsedType.

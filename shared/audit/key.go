@@ -20,11 +20,11 @@ const (
 type Credential struct {
 	// Version is the version of this format, 1. It grows when a field changes its meaning.
 	Version int `json:"event_version"`
-	// Kind is key.
+	// Kind is always key.
 	Kind Kind `json:"kind"`
 	// Function is the function that rotates the key.
 	Function Origin `json:"function"`
-	// Name is the key's in the gateway's document: that of its upstream, or its own.
+	// Name is what the gateway's document calls the key: the name of its upstream, or its own.
 	Name string `json:"credential"`
 	// Upstream and Provider are those of the gateway's document. Both are empty for a key that no upstream uses directly.
 	Upstream string `json:"upstream,omitzero"`
@@ -60,7 +60,8 @@ type Actor struct {
 	// Name is what the log calls it.
 	Name string `json:"name,omitzero"`
 	// Issuer vouches for Subject: the iss claim of a token, or the platform.
-	Issuer  string `json:"issuer,omitzero"`
+	Issuer string `json:"issuer,omitzero"`
+	// Subject is its name there.
 	Subject string `json:"subject,omitzero"`
 	// ACR is how it has proven itself: the acr claim of its token.
 	ACR string `json:"acr,omitzero"`
@@ -74,7 +75,7 @@ type Key struct {
 	Name string `json:"name,omitzero"`
 	// Version is the store's version that holds it.
 	Version string `json:"version,omitzero"`
-	// Fingerprint is that of [Fingerprints].
+	// Fingerprint is the first 64 bits of its HMAC-SHA-256 under a key of the deployment, in hexadecimal. See [Fingerprints].
 	Fingerprint string `json:"fingerprint,omitzero"`
 	// Created is when the issuer made it.
 	Created time.Time `json:"created_at,omitzero"`

@@ -41,20 +41,24 @@ const (
 type TokenRotated struct {
 	// Version is the version of this format, 1. It grows when a field changes its meaning.
 	Version int `json:"event_version"`
-	// Kind is token.
+	// Kind is always token.
 	Kind Kind `json:"kind"`
 	// Function is where it happened.
 	Function Origin `json:"function"`
-	// Upstream and Provider are those of the gateway's document, as is CredentialRef, which is empty when nothing is stored.
-	Upstream      string `json:"upstream"`
-	Provider      string `json:"provider"`
-	AuthType      string `json:"auth_type,omitzero"`
+	// Upstream, Provider and AuthType are those of the gateway's document.
+	Upstream string `json:"upstream"`
+	Provider string `json:"provider"`
+	AuthType string `json:"auth_type,omitzero"`
+	// CredentialRef is where the credential is stored that the token was fetched with. It is left out when nothing is stored.
 	CredentialRef string `json:"credential_ref,omitzero"`
 	// Principal is whom the new credential stands for.
 	Principal Principal `json:"principal"`
-	Reason    Reason    `json:"reason"`
-	Old       Token     `json:"old"`
-	New       Token     `json:"new"`
+	// Reason is why the old one was replaced.
+	Reason Reason `json:"reason"`
+	// Old is the credential until now.
+	Old Token `json:"old"`
+	// New is the credential from now on.
+	New Token `json:"new"`
 }
 
 // formatVersion is the version of the format of all events so far.
@@ -84,6 +88,7 @@ func seconds(t time.Time) time.Time {
 
 // Principal is an identity as its platform writes it.
 type Principal struct {
+	// Name is what the platform calls it.
 	Name string `json:"name"`
 	// Source says how it was found.
 	Source string `json:"source,omitzero"`
@@ -91,7 +96,7 @@ type Principal struct {
 
 // Token is a credential in an event.
 type Token struct {
-	// Fingerprint is that of [Fingerprints].
+	// Fingerprint is the first 64 bits of its HMAC-SHA-256 under a key of the deployment, in hexadecimal. See [Fingerprints].
 	Fingerprint string `json:"fingerprint"`
 	// Expires is when it ends. The zero time is left out, and means that it does not say so.
 	Expires time.Time `json:"expires_at,omitzero"`
@@ -99,11 +104,12 @@ type Token struct {
 
 // Origin is a deployed function.
 type Origin struct {
-	// Cloud is aws, gcp or azure.
+	// Cloud is one of aws, gcp and azure.
 	Cloud string `json:"cloud"`
 	// Account is the account, project or subscription, where it is known.
 	Account string `json:"account,omitzero"`
-	Region  string `json:"region,omitzero"`
+	// Region is where it runs, where it is known.
+	Region string `json:"region,omitzero"`
 	// Name and Version are the function's on its platform.
 	Name    string `json:"name"`
 	Version string `json:"version,omitzero"`
