@@ -133,3 +133,31 @@ func FuzzParseRef(f *testing.F) {
 		}
 	})
 }
+
+func TestAWholeSecretIsOneWithoutItsParts(t *testing.T) {
+	t.Parallel()
+	tests := []struct {
+		name string
+		ref  secrets.Ref
+		want string
+	}{
+		{"a plain name", secrets.Ref{Name: "key"}, ""},
+		{"a name of this store", secrets.Ref{Store: secrets.StoreGCP, Name: "projects/p/secrets/key"}, ""},
+		{"a version", secrets.Ref{Name: "key", Version: "7"}, `read secret "key?version=7": a secret is replaced as a whole; leave out its version`},
+		{"a version in the name", secrets.Ref{Name: "projects/p/secrets/key/versions/7"}, `read secret "projects/p/secrets/key/versions/7": a secret is replaced as a whole; leave out its version`},
+		{"a field", secrets.Ref{Name: "key", Field: "f"}, `read secret "key#f": a secret is replaced as a whole; leave out its #field`},
+		{"another store", secrets.Ref{Store: secrets.StoreAWS, Name: "key"}, `read secret "aws-sm://key": this store is for gcp-sm://`},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			own, err := test.ref.Whole(secrets.StoreGCP)
+			if test.want == "" && (err != nil || own.Store != secrets.StoreGCP || own.Name != test.ref.Name) {
+				t.Errorf("got %v and error %v", own, err)
+			}
+			if test.want != "" && (err == nil || err.Error() != test.want) {
+				t.Errorf("got  %v\nwant %s", err, test.want)
+			}
+		})
+	}
+}

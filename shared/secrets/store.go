@@ -3,6 +3,8 @@ package secrets
 import (
 	"context"
 	"errors"
+	"fmt"
+	"strings"
 	"time"
 )
 
@@ -71,4 +73,60 @@ type Store interface {
 	// Drop makes a version that is not current unusable: a staged one that will not be promoted, or a previous one whose credential has been
 	// revoked. One that is gone is no error. The current one is [ErrConflict].
 	Drop(ctx context.Context, ref Ref, id string) error
+}
+
+// Whole returns the reference as the [Store] of a kind of store has to understand it: like [Ref.In], and it names a whole secret. The error
+// is an *[Error].
+func (r Ref) Whole(store string) (Ref, error) {
+	refuse := func(reason string) (Ref, error) { return Ref{}, &Error{Ref: r, Reason: reason} }
+	if r.Store != StoreOwn && r.Store != store {
+		return refuse("this store is for " + store + "://")
+	}
+	own, err := r.In(store)
+	switch {
+	case err != nil:
+		return Ref{}, err
+	case own.Version != "":
+		return refuse("a secret is replaced as a whole; leave out its version")
+	case own.Field != "":
+		return refuse("a secret is replaced as a whole; leave out its #field")
+	}
+	return own, nil
+}
+
+// Check returns what is wrong with the candidate for a secret, which every [Store] refuses before it asks anything. It is an *[Error].
+func (c Candidate) Check(ref Ref) error {
+	switch {
+	case !isCycle(c.Cycle):
+		return &Error{Ref: ref, Reason: "the cycle of a new version has to be a UUID in lower case"}
+	case c.Value.IsZero():
+		return &Error{Ref: ref, Reason: "the new version is empty"}
+	case len(c.Value.Reveal()) > maxSecret:
+		return &Error{Ref: ref, Reason: fmt.Sprintf("the new version is larger than %d bytes", maxSecret)}
+	}
+	return nil
+}
+
+func isCycle(text string) bool {
+	parts := strings.Split(text, "-")
+	if len(parts) != 5 {
+		return false
+	}
+	for i, length := range []int{8, 4, 4, 4, 12} {
+		if len(parts[i]) != length || !(digits+"abcdef").spells(parts[i], length) {
+			return false
+		}
+	}
+	return true
+}
+
+// Failed returns the error of a [Store] as one about an operation, such as "stage". What is not about a secret stays as it is.
+func Failed(op string, err error) error {
+	told, ok := errors.AsType[*Error](err)
+	if !ok {
+		return err
+	}
+	about := *told
+	about.Op = op
+	return &about
 }

@@ -4,6 +4,7 @@
 package fault
 
 import (
+	"bytes"
 	"io"
 	"net/http"
 	"sync"
@@ -60,6 +61,12 @@ func (i *Injector) Handle(w http.ResponseWriter, r *http.Request) bool {
 		return false
 	}
 	if fault.Delay > 0 {
+		// The server notices that a client has gone only once it has read all of the body.
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			return true
+		}
+		r.Body = io.NopCloser(bytes.NewReader(body))
 		timer := time.NewTimer(fault.Delay)
 		defer timer.Stop()
 		select {

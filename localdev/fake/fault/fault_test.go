@@ -1,9 +1,11 @@
 package fault_test
 
 import (
+	"context"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -65,4 +67,23 @@ func TestAHangupBreaksTheConnection(t *testing.T) {
 	if response, err := http.Get(server.URL); err == nil {
 		t.Errorf("got %s", response.Status)
 	}
+}
+
+func TestADelayEndsWithTheClient(t *testing.T) {
+	t.Parallel()
+	var injector fault.Injector
+	injector.Set(fault.Fault{Delay: time.Hour})
+	arrived := make(chan struct{})
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { close(arrived); injector.Handle(w, r) }))
+	ctx, cancel := context.WithCancel(t.Context())
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, server.URL, strings.NewReader("a body that nobody has read"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() { <-arrived; cancel() }()
+	if response, err := http.DefaultClient.Do(request); err == nil {
+		t.Errorf("got %s", response.Status)
+	}
+	// It waits for the handler.
+	server.Close()
 }

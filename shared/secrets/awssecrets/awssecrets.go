@@ -1,4 +1,4 @@
-// Package awssecrets reads secrets from AWS Secrets Manager.
+// Package awssecrets reads secrets from AWS Secrets Manager, by a [Reader], and replaces them, by a [Store].
 //
 // The version in use is the one with the staging label AWSCURRENT, and the one before it has AWSPREVIOUS. One call brings the value together
 // with the id of its version, so the two always belong together.
@@ -8,21 +8,23 @@ package awssecrets
 
 import (
 	"context"
-	"errors"
 	"net/http"
-	"strings"
-	"sync"
 	"time"
 	"unicode/utf8"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
-	"github.com/aws/smithy-go/logging"
 	"github.com/postern-ai/postern/shared/secrets"
 )
 
+// The staging labels of the service.
 const (
+	labelCurrent  = "AWSCURRENT"
 	labelPrevious = "AWSPREVIOUS"
+	labelPending  = "AWSPENDING"
+)
+
+const (
 	// minVersionID is the length of the shortest version id. What is shorter is a staging label
 	// (https://docs.aws.amazon.com/secretsmanager/latest/apireference/API_GetSecretValue.html).
 	minVersionID = 32
@@ -40,47 +42,20 @@ type Options struct {
 	Endpoint string
 	// Transport sends the requests. Nil means [http.DefaultTransport].
 	Transport http.RoundTripper
-	// Timeout bounds one read. Zero means 3 s.
+	// Timeout bounds one request. Zero means 3 s.
 	Timeout time.Duration
 }
 
 // Reader reads from Secrets Manager. It is a [secrets.Reader] and a [secrets.Source], and safe for concurrent use.
-type Reader struct {
-	options Options
-	// client is built when it is first needed, since many functions never read a secret.
-	client func() *secretsmanager.Client
-}
+type Reader struct{ service *service }
 
 // New returns a Reader. It makes no network call.
 func New(options Options) (*Reader, error) {
-	if options.Credentials == nil {
-		return nil, errors.New("secrets of AWS Secrets Manager need credentials")
+	service, err := options.service()
+	if err != nil {
+		return nil, err
 	}
-	if options.Region == "" {
-		return nil, errors.New("secrets of AWS Secrets Manager need a region: set AWS_REGION")
-	}
-	if options.Endpoint != "" {
-		if _, err := secrets.Endpoint(options.Endpoint); err != nil {
-			return nil, err
-		}
-	}
-	return &Reader{options: options, client: sync.OnceValue(options.client)}, nil
-}
-
-func (o Options) client() *secretsmanager.Client {
-	options := secretsmanager.Options{
-		Region:      o.Region,
-		Credentials: marked{o.Credentials},
-		HTTPClient:  secrets.Bounded(o.Transport),
-		// Whoever waits for the secret decides whether to ask again.
-		Retryer:          aws.NopRetryer{},
-		RetryMaxAttempts: 1,
-		Logger:           logging.Nop{},
-	}
-	if o.Endpoint != "" {
-		options.BaseEndpoint = aws.String(o.Endpoint)
-	}
-	return secretsmanager.New(options)
+	return &Reader{service}, nil
 }
 
 // Read returns the text of the version in use, or of the one that ref pins.
@@ -107,37 +82,20 @@ func (r *Reader) get(ctx context.Context, ref secrets.Ref, version string) (secr
 	if err != nil {
 		return secrets.Secret{}, err
 	}
-	region := r.options.Region
-	if part := strings.Split(own.Name, ":"); part[0] == "arn" {
-		region = part[3]
-	}
-	in := &secretsmanager.GetSecretValueInput{SecretId: aws.String(own.Name)}
+	in := secretsmanager.GetSecretValueInput{SecretId: aws.String(own.Name)}
 	switch {
 	case len(version) >= minVersionID && len(version) <= maxVersionID:
 		in.VersionId = aws.String(version)
 	case version != "":
 		in.VersionStage = aws.String(version)
 	}
-	ctx, cancel := secrets.WithTimeout(ctx, r.options.Timeout)
-	defer cancel()
-	out, err := r.send(ctx, in, region)
+	out, err := send(ctx, r.service, request[secretsmanager.GetSecretValueInput, secretsmanager.GetSecretValueOutput]{
+		of: r.service.target(ref, own), action: actionRead, in: in, do: (*secretsmanager.Client).GetSecretValue,
+	})
 	if err != nil {
-		return secrets.Secret{}, explain(ref, region, err)
+		return secrets.Secret{}, err
 	}
 	return decode(ref, out)
-}
-
-// send asks once more when AWS did not accept the credentials, which may have been revoked since they were cached.
-func (r *Reader) send(ctx context.Context, in *secretsmanager.GetSecretValueInput, region string) (*secretsmanager.GetSecretValueOutput, error) {
-	again := *in
-	inRegion := func(o *secretsmanager.Options) { o.Region = region }
-	out, err := r.client().GetSecretValue(ctx, in, inRegion)
-	cached, ok := r.options.Credentials.(interface{ Invalidate() })
-	if !ok || !notAccepted(err) {
-		return out, err
-	}
-	cached.Invalidate()
-	return r.client().GetSecretValue(ctx, &again, inRegion)
 }
 
 func decode(ref secrets.Ref, out *secretsmanager.GetSecretValueOutput) (secrets.Secret, error) {
@@ -158,21 +116,4 @@ func decode(ref secrets.Ref, out *secretsmanager.GetSecretValueOutput) (secrets.
 		return secrets.Secret{}, err
 	}
 	return secrets.Secret{Value: value, Version: version, Created: aws.ToTime(out.CreatedDate)}, nil
-}
-
-// marked makes the errors of a credentials provider recognisable behind what the SDK makes of them.
-type marked struct{ provider aws.CredentialsProvider }
-
-type credentialsError struct{ err error }
-
-func (e *credentialsError) Error() string { return e.err.Error() }
-func (e *credentialsError) Unwrap() error { return e.err }
-
-// Retrieve implements [aws.CredentialsProvider].
-func (m marked) Retrieve(ctx context.Context) (aws.Credentials, error) {
-	credentials, err := m.provider.Retrieve(ctx)
-	if err != nil {
-		return aws.Credentials{}, &credentialsError{err}
-	}
-	return credentials, nil
 }
