@@ -8,6 +8,10 @@
 //	go run ./localdev check FILE     explain a document: who, what, how, with which permissions
 //	go run ./localdev import FILE    turn a Kong configuration into a document
 //
+// and one that makes, revokes and lists API tokens:
+//
+//	go run ./localdev token
+//
 // Everything listens on the loopback address, and nothing outside the machine
 // is called, except the server that -model names.
 package main
@@ -54,8 +58,10 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 			return checkDocument(args[1:], out)
 		case "import":
 			return importKong(args[1:], out, log)
+		case "token":
+			return editTokens(args[1:], out, log)
 		default:
-			return fmt.Errorf("unknown command %q: there are run (the default), demo, check and import", args[0])
+			return fmt.Errorf("unknown command %q: there are run (the default), demo, check, import and token", args[0])
 		}
 		args = args[1:]
 	}

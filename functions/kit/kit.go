@@ -74,7 +74,10 @@ func (k Kit) Gateway() (http.Handler, error) {
 			return nil, fmt.Errorf("upstream %q: %w", u.Name, err)
 		}
 	}
-	entry := caller.Options{Cloud: k.Cloud, Platform: k.Platform}
+	entry, err := w.entry(document)
+	if err != nil {
+		return nil, err
+	}
 	g, err := gateway.New(gateway.Options{
 		Document: document, Models: models, Policy: policy.Compile(document), Log: k.Log, Callers: caller.New(document, entry),
 	})

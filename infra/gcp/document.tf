@@ -8,7 +8,7 @@ locals {
   # A document may be one upstream by itself, whose callers the platform admits.
   single           = can(local.parsed.provider)
   platform_callers = local.single || try(local.parsed.platform_callers, false)
-  token_callers    = try(length(local.parsed.callers), 0) > 0
+  token_callers    = try(length(local.parsed.callers), 0) > 0 || can(local.parsed.api_tokens.credential_ref)
   # The first expression that has a value: [1] takes the list, and fails without
   # a provider.
   entries = try([local.parsed.provider, [local.parsed]][1], local.parsed.upstreams, [])
@@ -30,6 +30,7 @@ locals {
   references = distinct(compact(concat(
     flatten([for u in local.entries : [try(u.credential_ref, ""), try(u.client_certificate_ref, "")]]),
     [try(local.parsed.cache.redis.credential_ref, ""), try(local.parsed.cache.redis.key_ref, "")],
+    [try(local.parsed.api_tokens.credential_ref, ""), try(local.parsed.api_tokens.key_ref, "")],
   )))
   braced = { for r in local.references : r => regex("^\\{vault://([a-z]+)/([^#}]+)", r) if startswith(r, "{") }
   plain  = { for r in local.references : r => split("?", split("#", r)[0])[0] if !startswith(r, "{") }

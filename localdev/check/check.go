@@ -96,6 +96,10 @@ func (p *page) callers(d *config.Document) {
 	for _, c := range d.Callers {
 		p.line("  - ", fmt.Sprintf("bearers of a token of %s (%s) for the audience %s, signed with %s", c.Issuer, c.Name, list(c.Audiences, "or"), list(c.Algorithms, "or")))
 	}
+	if t := d.APITokens; t != nil {
+		p.line("  - ", fmt.Sprintf("bearers of an API token (issuer %s) of the list in the secret %s, known again by the key in %s; the function has to be allowed to read both",
+			config.APITokenIssuer, t.CredentialRef, t.KeyRef))
+	}
 	if !d.PlatformCallers {
 		return
 	}
@@ -162,7 +166,8 @@ func (p *page) settings(d *config.Document) {
 	p.line("  - ", "one log line, "+statistics+"; "+bodies)
 	p.line("  - ", fmt.Sprintf("a body of at most %d bytes, nested at most %d deep, with at most %d messages", d.Limits.MaxBodyBytes, d.Limits.MaxDepth, d.Limits.MaxMessages))
 	p.line("  - ", "at most "+length(d.Limits.RequestTimeout)+" for the whole answer, "+length(d.Limits.FirstByteTimeout)+" until it begins")
-	if slices.ContainsFunc(d.Upstreams, func(u config.Upstream) bool { return u.CredentialRef != "" || u.ClientCertificateRef != "" }) {
+	stored := func(u config.Upstream) bool { return u.CredentialRef != "" || u.ClientCertificateRef != "" }
+	if d.APITokens != nil || slices.ContainsFunc(d.Upstreams, stored) {
 		p.line("  - ", "a secret that was read from a store is used for "+length(d.Cache.SecretTTL)+" before the store is asked again, and read again at once when an upstream rejects it")
 	}
 	if r := d.Cache.Redis; r != nil {

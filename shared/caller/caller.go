@@ -1,5 +1,5 @@
-// Package caller finds out who sends a request: by a bearer token of a configured OpenID Connect issuer, or by what the
-// platform's own IAM says about the caller that it admitted. A request without a valid credential has no principal, whatever
+// Package caller finds out who sends a request: by a bearer token of a configured OpenID Connect issuer, by an API token, or by
+// what the platform's own IAM says about the caller that it admitted. A request without a valid credential has no principal, whatever
 // its headers hold.
 //
 // It must not know what a caller may do (package policy), what the request asks for, or how a refusal is written to the wire
@@ -18,7 +18,7 @@ import (
 type Principal struct {
 	// Method says how the caller was authenticated.
 	Method Method
-	// Issuer is who vouches for the caller: the iss claim of its token, or AWSIssuer or EasyAuthIssuer.
+	// Issuer is who vouches for the caller: the iss claim of its token, or AWSIssuer, EasyAuthIssuer or config.APITokenIssuer.
 	Issuer string
 	// Subject names the caller within the issuer: the sub claim, an IAM ARN, a verified e-mail address of a Google identity.
 	Subject string
@@ -53,9 +53,10 @@ type Principal struct {
 // Method is a way to be authenticated.
 type Method string
 
-// The methods. All but OIDC are the platform's.
+// The methods. Those that [Method.Platform] knows are the platform's.
 const (
 	OIDC     Method = "oidc"
+	APIToken Method = "api_token"
 	AWSIAM   Method = "aws_iam"
 	CloudRun Method = "cloud_run_iam"
 	EasyAuth Method = "azure_easy_auth"
@@ -120,6 +121,8 @@ func (refuse) Authenticate(*http.Request) (*Principal, error) {
 type Options struct {
 	// Cloud is where the function runs, which says whose headers could be trusted. Empty means nobody's.
 	Cloud config.Cloud
+	// APITokens reads the list of API tokens, and APITokenKey its key. They are used only if the document accepts such tokens.
+	APITokens, APITokenKey Secret
 	// Platform finds the caller that the platform admitted. It is used only if the document says so.
 	Platform Authenticator
 	// Transport fetches the issuers' keys. When nil, a transport of its own is used that takes no proxy from the environment.
@@ -132,6 +135,9 @@ func New(d *config.Document, o Options) Authenticator {
 	var authenticators []Authenticator
 	if len(d.Callers) > 0 {
 		authenticators = append(authenticators, NewBearer(d.Callers, o.Transport))
+	}
+	if d.APITokens != nil && o.APITokens != nil && o.APITokenKey != nil {
+		authenticators = append(authenticators, NewAPITokens(o.APITokens, o.APITokenKey))
 	}
 	if d.PlatformCallers && o.Platform != nil {
 		authenticators = append(authenticators, o.Platform)

@@ -18,6 +18,7 @@ const (
 	WrongAudience Code = "wrong_audience"
 	WrongKind     Code = "wrong_kind"
 	BadSignature  Code = "bad_signature"
+	UnknownToken  Code = "unknown_token"
 	Unavailable   Code = "unavailable"
 	NotConfigured Code = "not_configured"
 )

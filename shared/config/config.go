@@ -15,8 +15,10 @@ import (
 // Document is a checked configuration with every default filled in. It is read-only after loading and may then be shared
 // between goroutines.
 type Document struct {
-	// Callers are the token issuers whose bearer tokens are accepted. Empty means that no bearer token is accepted.
+	// Callers are the token issuers whose bearer tokens are accepted. Empty means that no token of an issuer is accepted.
 	Callers []Caller `json:"callers,omitzero"`
+	// APITokens, when set, accepts API tokens.
+	APITokens *APITokens `json:"api_tokens,omitzero"`
 	// PlatformCallers says that the platform's own IAM stands in front of the function and that the callers which it
 	// admitted are accepted: the IAM identity of a Lambda function URL, the invoker check of Cloud Run, the
 	// authentication feature of App Service. On Google Cloud and Azure this is a promise by the deployment, because a
@@ -24,8 +26,8 @@ type Document struct {
 	PlatformCallers bool `json:"platform_callers,omitzero"`
 	// Upstreams are the model services, in the document's order. There is always at least one.
 	Upstreams []Upstream `json:"upstreams"`
-	// Policy says which caller may use which model. What no rule allows is denied; only when Callers and Policy are both
-	// empty may the callers that the platform admitted use every model of the document.
+	// Policy says which caller may use which model. What no rule allows is denied; only when the platform alone admits callers
+	// and Policy is empty may the callers that the platform admitted use every model of the document.
 	Policy []Rule `json:"policy,omitzero"`
 	// Logging says what a request's log line holds.
 	Logging Logging `json:"logging"`
@@ -356,6 +358,26 @@ func (d *Document) Upstream(name string) (*Upstream, bool) {
 		return nil, false
 	}
 	return &d.Upstreams[i], true
+}
+
+// NamesCallers reports whether the document itself says who is let in, and does not leave that to the platform alone.
+func (d *Document) NamesCallers() bool { return len(d.Callers) > 0 || d.APITokens != nil }
+
+// The issuers of callers that have no URL, as rules match them.
+const (
+	APITokenIssuer = "postern:api_token"
+)
+
+// issuers are those who vouch for callers, besides the platform.
+func (d *Document) issuers() []string {
+	var issuers []string
+	for _, c := range d.Callers {
+		issuers = append(issuers, c.Issuer)
+	}
+	if d.APITokens != nil {
+		issuers = append(issuers, APITokenIssuer)
+	}
+	return issuers
 }
 
 // Holds says in a phrase what the secret at an upstream's CredentialRef has to hold.

@@ -44,7 +44,7 @@ func (l *loader) load(root node) (*Document, error) {
 	d.Limits = l.limits(o)
 	d.Cache = l.cache(o)
 	d.Logging = l.logging(o)
-	d.Callers, d.PlatformCallers = l.admission(o)
+	l.admission(o, d)
 	d.Upstreams = l.upstreams(o, d.Limits)
 	d.Policy = l.policy(o)
 	l.later(o)
@@ -66,7 +66,7 @@ func isUpstream(root node) bool {
 // single loads a document that is one upstream by itself. Its callers are those that the platform's own IAM admits.
 func (l *loader) single(root node) (*Document, error) {
 	for _, f := range root.fields {
-		if slices.Contains([]string{"upstreams", "callers", "platform_callers", "policy", "limits", "logging", "cache"}, f.key) {
+		if slices.Contains([]string{"upstreams", "callers", "api_tokens", "platform_callers", "policy", "limits", "logging", "cache"}, f.key) {
 			p := place{loader: l, path: f.key, node: node{line: f.line}}
 			p.wrong("the document is both one upstream entry, because it has a provider, and a whole document", "put the entry into the list upstreams")
 			return nil, l.err()
@@ -180,21 +180,21 @@ func (l *loader) logging(o object) Logging {
 }
 
 // admission reads who is let in at all. A gateway without any answer to that is refused: it must never be open by omission.
-func (l *loader) admission(o object) (callers []Caller, platform bool) {
+func (l *loader) admission(o object, d *Document) {
 	unreadable := false
 	if p, ok := o.field("platform_callers"); ok {
-		platform, ok = p.flag()
+		d.PlatformCallers, ok = p.flag()
 		unreadable = !ok
 	}
 	list, hasCallers := o.field("callers")
 	if hasCallers {
-		callers = l.callers(list)
+		d.Callers = l.callers(list)
 	}
-	if !platform && !unreadable && (!hasCallers || list.kind == kindList && len(list.items) == 0) {
+	d.APITokens = l.apiTokens(o)
+	if !d.PlatformCallers && !unreadable && !o.has("api_tokens") && (!hasCallers || list.kind == kindList && len(list.items) == 0) {
 		o.missing("callers", "nobody could call this gateway, and it is never open to everybody",
 			"add an issuer of caller tokens, or set platform_callers: true if the platform's own IAM guards the function")
 	}
-	return callers, platform
 }
 
 // algorithms are the JWS algorithms that a caller's issuer may use: the asymmetric ones of RFC 7518 and RFC 8037. An HMAC

@@ -257,7 +257,7 @@ func FuzzLoad(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		d, err := config.Load(data)
 		if err == nil {
-			if len(d.Upstreams) == 0 || len(d.Callers) == 0 && !d.PlatformCallers || len(d.Callers) > 0 && len(d.Policy) == 0 {
+			if len(d.Upstreams) == 0 || !d.NamesCallers() && !d.PlatformCallers || d.NamesCallers() && len(d.Policy) == 0 {
 				t.Fatalf("a document without upstreams, callers or policy is accepted: %+v", d)
 			}
 			assertLoadsAgain(t, d)

@@ -116,7 +116,7 @@ func isPattern(p place, s string) bool {
 // policyEffect reports rules that can never allow anything, and callers that no rule could ever allow.
 func (l *loader) policyEffect(o object, d *Document) {
 	section, ok := o.field("policy")
-	if len(d.Callers) > 0 && (!ok || section.kind == kindList && len(section.items) == 0) {
+	if d.NamesCallers() && (!ok || section.kind == kindList && len(section.items) == 0) {
 		o.missing("policy", "no caller could use any model, because what no rule allows is denied",
 			"add a rule, such as {models: [\"*\"]} to let every authenticated caller use every model")
 	}
@@ -127,8 +127,7 @@ func (l *loader) policyEffect(o object, d *Document) {
 		item := section.list()[i]
 		rulePlace, _ := item.object()
 		if match, ok := rulePlace.field("match"); ok && rule.Match.Issuer != "" && !d.PlatformCallers {
-			knows := func(c Caller) bool { return Matches(rule.Match.Issuer, c.Issuer) }
-			if !slices.ContainsFunc(d.Callers, knows) {
+			if !slices.ContainsFunc(d.issuers(), func(issuer string) bool { return Matches(rule.Match.Issuer, issuer) }) {
 				m, _ := match.object()
 				issuer, _ := m.field("issuer")
 				issuer.wrong("no caller has this issuer", "give one of the issuers under callers, to the letter")

@@ -53,7 +53,7 @@ type rule struct {
 
 // Compile prepares the rules of a document that has been loaded.
 func Compile(d *config.Document) *Policy {
-	p := &Policy{platform: d.PlatformCallers && len(d.Callers) == 0 && len(d.Policy) == 0}
+	p := &Policy{platform: d.PlatformCallers && !d.NamesCallers() && len(d.Policy) == 0}
 	for _, r := range d.Policy {
 		var issuer []string
 		if r.Match.Issuer != "" {

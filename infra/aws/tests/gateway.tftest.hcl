@@ -123,6 +123,27 @@ run "a_document_that_is_one_upstream_with_iam_callers" {
   }
 }
 
+run "a_document_with_api_tokens" {
+  variables {
+    config_file = "tests/testdata/tokens.yaml"
+  }
+  override_data {
+    target = data.aws_secretsmanager_secret.this["api-tokens"]
+    values = { id = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:api-tokens-000001", kms_key_id = "" }
+  }
+  override_data {
+    target = data.aws_secretsmanager_secret.this["api-token-key"]
+    values = { id = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:api-token-key-000002", kms_key_id = "" }
+  }
+  assert {
+    condition = one([for s in jsondecode(aws_iam_role_policy.gateway.policy).Statement : s.Resource if s.Sid == "Secrets"]) == [
+      "arn:aws:secretsmanager:eu-west-1:111122223333:secret:api-token-key-000002",
+      "arn:aws:secretsmanager:eu-west-1:111122223333:secret:api-tokens-000001",
+    ]
+    error_message = "the list of API tokens and its key are granted, and their callers are enough to be called by"
+  }
+}
+
 run "a_document_with_everything" {
   variables {
     config_file = "tests/testdata/everything.yaml"

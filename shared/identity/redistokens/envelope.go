@@ -6,10 +6,8 @@ import (
 	"crypto/hkdf"
 	"crypto/hmac"
 	"crypto/sha256"
-	"encoding/base64"
 	"encoding/binary"
 	"encoding/hex"
-	"strings"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -20,7 +18,7 @@ import (
 
 const (
 	prefix   = "postern:token:v1:"
-	keyBytes = 32
+	keyBytes = secrets.KeyBytes
 	// version is the first byte of what is stored, and bound to it. Instances of a later release leave what they do not know alone and
 	// fetch.
 	version = 1
@@ -33,16 +31,11 @@ const (
 // keys are what the one secret key is used for.
 type keys struct{ naming, sealing []byte }
 
-// parseKey reads a secret key: 32 bytes in hexadecimal or in base64. Its errors do not quote it.
+// parseKey reads a secret key. Its errors do not quote it.
 func parseKey(value secrets.Value) (keys, error) {
-	text := strings.TrimSpace(value.Reveal())
-	key, err := hex.DecodeString(text)
+	key, err := secrets.ParseKey(value)
 	if err != nil {
-		text = strings.NewReplacer("-", "+", "_", "/").Replace(strings.TrimRight(text, "="))
-		key, err = base64.RawStdEncoding.DecodeString(text)
-	}
-	if err != nil || len(key) != keyBytes {
-		return keys{}, &identity.Error{Public: "the key of the shared token cache is not 32 bytes in base64 or hexadecimal; make one with: openssl rand -base64 32"}
+		return keys{}, &identity.Error{Public: "the key of the shared token cache is " + err.Error()}
 	}
 	// One key for two algorithms would tie the safety of each to the other.
 	naming, err := hkdf.Key(sha256.New, key, nil, "postern shared tokens v1: names", keyBytes)
