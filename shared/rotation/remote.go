@@ -231,6 +231,17 @@ func (r Reply) Verified() error {
 	return nil
 }
 
+// Ended is what a reply says of the end of a key: nil if it has ended, or was gone before. The page of something in between does not tell.
+func (r Reply) Ended() error {
+	if r.Status >= 200 && r.Status <= 299 || r.Gone() {
+		return nil
+	}
+	return r.Unexpected()
+}
+
+// Gone reports whether the service says that what was asked for is not there.
+func (r Reply) Gone() bool { return r.Status == http.StatusNotFound && r.IsObject() }
+
 // retryAfter is how long the service asks to wait (RFC 9110, section 10.2.3).
 func (r Reply) retryAfter() time.Duration {
 	text := r.Header.Get("Retry-After")

@@ -68,3 +68,16 @@ func (a *Admin) Lose(err error) {
 	defer a.mu.Unlock()
 	a.err = err
 }
+
+// Fixed is an admin credential that is always the same: a header, as "Name: value".
+type Fixed string
+
+// Authorize puts the credential on a request.
+func (f Fixed) Authorize(request *http.Request) error {
+	name, value, _ := strings.Cut(string(f), ": ")
+	request.Header.Set(name, value)
+	return nil
+}
+
+// Rejected does nothing: there is no other.
+func (f Fixed) Rejected(*http.Request) {}

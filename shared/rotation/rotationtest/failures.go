@@ -345,8 +345,10 @@ func testRedirect(t *testing.T, w *World) {
 	}
 }
 
+// enough is the largest reply that anybody may read.
+const enough = 2 << 20
+
 func testEndless(t *testing.T, w *World) {
-	const enough = 2 << 20
 	for op, call := range w.attempts(t) {
 		for _, status := range []int{200, 400, 500} {
 			before := w.line.bytesRead()

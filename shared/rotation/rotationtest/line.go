@@ -119,15 +119,21 @@ func (t transport) RoundTrip(request *http.Request) (*http.Response, error) {
 	}
 	response.Body = io.NopCloser(strings.NewReader(broken.body))
 	if broken.endless {
-		response.Body = &endless{t.line}
+		response.Body = &endless{line: t.line}
 	}
 	return response, nil
 }
 
-// endless is a body of spaces, which any JSON may begin with.
-type endless struct{ line *Line }
+// endless is a body of spaces, which any JSON may begin with. It ends when nobody can call that bounded any more.
+type endless struct {
+	line *Line
+	read int
+}
 
 func (e *endless) Read(p []byte) (int, error) {
+	if e.read += len(p); e.read > 8*enough {
+		return 0, io.EOF
+	}
 	for i := range p {
 		p[i] = ' '
 	}

@@ -1,0 +1,81 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
+
+	"github.com/postern-ai/postern/shared/secrets"
+)
+
+// Proof is a request that only a working key can make, by which a key is verified.
+type Proof struct {
+	// URL is what is read.
+	URL string
+	// Name is the header that carries the key, and Prefix what stands before the key in it, such as "Bearer ".
+	Name, Prefix string
+	// Header is sent along.
+	Header http.Header
+	// Member is a member of the JSON object that is the service's answer. It tells a success from the page of something in between.
+	Member string
+}
+
+// Prove finds out whether a key works, as [Verifier] describes.
+func (r *Remote) Prove(ctx context.Context, proof Proof, value secrets.Value) error {
+	const op = "verify"
+	if !fits(value.Reveal()) {
+		return &Error{Op: op, Reason: "the key is empty or holds characters that do not fit into a header; store the key alone, without quotes or line breaks", Err: ErrRejected}
+	}
+	header := maps.Clone(proof.Header)
+	if header == nil {
+		header = http.Header{}
+	}
+	header.Set(proof.Name, proof.Prefix+value.Reveal())
+	reply, err := r.Call(ctx, Call{Purpose: Purpose{Op: op}, Method: http.MethodGet, URL: proof.URL, Header: header})
+	if err != nil {
+		return err
+	}
+	if err := reply.Verified(); err != nil {
+		return err
+	}
+	var members map[string]jsontext.Value
+	if json.Unmarshal(reply.Body, &members) != nil || members[proof.Member] == nil || members[proof.Member].Kind() == 'n' {
+		return reply.Malformed()
+	}
+	return nil
+}
+
+// fits reports whether a text fits into a header as it is.
+func fits(text string) bool {
+	return text != "" && !strings.ContainsFunc(text, func(r rune) bool { return r <= ' ' || r > '~' })
+}
+
+// Address reads the URL of a service that makes keys. What is sent there are credentials, so anything but TLS is for this machine only.
+func Address(text string) (*url.URL, error) {
+	parsed, err := url.Parse(text)
+	if err != nil || parsed.User != nil || parsed.Fragment != "" {
+		return nil, errors.New("the address of a service that makes keys has to be a URL, such as https://host/path")
+	}
+	if _, err := secrets.Endpoint(parsed.Scheme + "://" + parsed.Host); err != nil {
+		return nil, errors.New("the address of a service that makes keys has to begin with https:// and the name of a host")
+	}
+	return parsed, nil
+}
+
+// Endpoint reads the URL below which a service has its API, and returns it without a slash at its end.
+func Endpoint(text string) (string, error) {
+	parsed, err := Address(text)
+	if err != nil {
+		return "", err
+	}
+	if parsed.RawQuery != "" || parsed.ForceQuery {
+		return "", errors.New("the address of a service that makes keys must not have a query")
+	}
+	return strings.TrimRight(parsed.String(), "/"), nil
+}
