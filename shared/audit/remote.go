@@ -2,14 +2,11 @@ package audit
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"net/http"
-	"os"
 	"slices"
 	"strconv"
 	"time"
@@ -41,6 +38,8 @@ type Remote struct {
 	Bus Bus
 	// HTTP sends the requests. It follows no redirect and bounds what it reads of a reply.
 	HTTP *http.Client
+	// Kind names the kind of the cause when a request brought no reply, without quoting it. It is empty if the cause is of no known kind.
+	Kind func(err error) string
 	// Authorizer puts the function's own credential on each request.
 	Authorizer Authorizer
 	// Rejects reports whether a reply says that the credential was not accepted. Nil means a status of 401.
@@ -262,48 +261,29 @@ func (r *Remote) rejected(reply Reply) bool {
 
 func (r *Remote) ask(request *http.Request) (Reply, Refusal) {
 	if err := r.Authorizer.Authorize(request); err != nil {
-		if kind := causeOf(err); kind != "" {
+		if kind := r.Kind(err); kind != "" {
 			return Reply{}, Refusal{Reason: "no credential for the bus was obtained: " + kind, Err: err}
 		}
 		return Reply{}, Refusal{Reason: "this function has no credential of its own for the bus", Err: err}
 	}
 	response, err := r.HTTP.Do(request)
 	if err != nil {
-		return Reply{}, unreachable(err)
+		return Reply{}, r.unreachable(err)
 	}
 	defer func() { _ = response.Body.Close() }()
 	body, err := io.ReadAll(response.Body)
 	if err != nil {
-		return Reply{}, unreachable(err)
+		return Reply{}, r.unreachable(err)
 	}
 	return Reply{Status: response.StatusCode, Header: response.Header, Body: body}, Refusal{}
 }
 
 // unreachable is the refusal for a request that brought no reply. The bus may have accepted the entries all the same; sending them again is
 // harmless. It names the kind of the cause and never its text, in which URLs appear.
-func unreachable(err error) Refusal {
+func (r *Remote) unreachable(err error) Refusal {
 	refusal := Refusal{Reason: "the bus cannot be reached", Again: true, Err: err}
-	if kind := causeOf(err); kind != "" {
+	if kind := r.Kind(err); kind != "" {
 		refusal.Reason += ": " + kind
 	}
 	return refusal
-}
-
-func causeOf(err error) string {
-	timed, isNet := errors.AsType[net.Error](err)
-	switch {
-	case errors.Is(err, context.Canceled):
-		return "cancelled"
-	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, os.ErrDeadlineExceeded), isNet && timed.Timeout():
-		return "timed out"
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return "connection closed"
-	}
-	if _, ok := errors.AsType[*net.DNSError](err); ok {
-		return "host name not found"
-	}
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return "certificate not trusted"
-	}
-	return ""
 }

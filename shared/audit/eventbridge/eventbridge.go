@@ -96,8 +96,8 @@ func New(options Options) (*audit.Remote, error) {
 		endpoint = parsed.String()
 	}
 	return &audit.Remote{
-		Bus: &bus{name: options.Bus, url: endpoint + "/"}, HTTP: secrets.Bounded(options.Transport), Authorizer: options.Authorizer, Rejects: notAccepted,
-		MaxEntries: maxEntries, MaxBytes: maxBytes, Timeout: options.Timeout,
+		Bus: &bus{name: options.Bus, url: endpoint + "/"}, HTTP: secrets.Bounded(options.Transport), Kind: secrets.Kind,
+		Authorizer: options.Authorizer, Rejects: notAccepted, MaxEntries: maxEntries, MaxBytes: maxBytes, Timeout: options.Timeout,
 	}, nil
 }
 
