@@ -193,6 +193,11 @@ func (r Reply) Refused(reason string) error {
 	return &Error{Op: r.purpose.Op, Reason: reason, Err: ErrRefused}
 }
 
+// Throttled is the error for what the service will do when it is asked later, with a reason of the issuer's own.
+func (r Reply) Throttled(reason string) error {
+	return &Error{Op: r.purpose.Op, Reason: reason, RetryAfter: r.retryAfter(), Err: ErrUnavailable}
+}
+
 // Unexpected is the error for a status that the issuer has no better words for. What the service wrote is not shown.
 func (r Reply) Unexpected() error {
 	failed := &Error{Op: r.purpose.Op, RetryAfter: r.retryAfter(), Err: ErrRefused}

@@ -1,6 +1,7 @@
 package awsauth
 
 import (
+	"cmp"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
@@ -93,9 +94,11 @@ func WriteQuery(w http.ResponseWriter, err error) {
 
 // QueryError is any error of a service that speaks the query protocol.
 type QueryError struct {
-	Status  int
-	Code    string
-	Message string
+	// Namespace is that of the service's replies. Empty means that of STS.
+	Namespace string
+	Status    int
+	Code      string
+	Message   string
 }
 
 // WriteQueryError answers with an error as the query protocol does.
@@ -110,10 +113,10 @@ func WriteQueryError(w http.ResponseWriter, in QueryError) {
 		side = "Receiver"
 	}
 	body, _ := xml.Marshal(struct {
-		XMLName   xml.Name `xml:"https://sts.amazonaws.com/doc/2011-06-15/ ErrorResponse"`
-		Error     inner    `xml:"Error"`
-		RequestID string   `xml:"RequestId"`
-	}{Error: inner{Type: side, Code: in.Code, Message: in.Message}, RequestID: "00000000-0000-4000-8000-000000000000"})
+		XMLName   xml.Name
+		Error     inner  `xml:"Error"`
+		RequestID string `xml:"RequestId"`
+	}{XMLName: xml.Name{Space: cmp.Or(in.Namespace, "https://sts.amazonaws.com/doc/2011-06-15/"), Local: "ErrorResponse"}, Error: inner{Type: side, Code: in.Code, Message: in.Message}, RequestID: "00000000-0000-4000-8000-000000000000"})
 	w.Header().Set("Content-Type", "text/xml")
 	w.WriteHeader(in.Status)
 	_, _ = w.Write(body)

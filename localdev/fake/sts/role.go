@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/postern-ai/postern/localdev/fake/awsauth"
+	"github.com/postern-ai/postern/localdev/fake/awsquery"
 )
 
 const (
@@ -105,16 +106,16 @@ type wish struct {
 	duration      time.Duration
 }
 
-func wishOf(form parameters) (wish, error) {
+func wishOf(form awsquery.Parameters) (wish, error) {
 	var w wish
 	var err error
-	if w.roleARN, err = form.text("RoleArn", arnType); err != nil {
+	if w.roleARN, err = form.Text("RoleArn", arnType); err != nil {
 		return wish{}, err
 	}
-	if w.name, err = form.text("RoleSessionName", sessionNameType); err != nil {
+	if w.name, err = form.Text("RoleSessionName", sessionNameType); err != nil {
 		return wish{}, err
 	}
-	w.duration, err = form.seconds("DurationSeconds", shortestSession, longestSession, time.Hour)
+	w.duration, err = seconds(form, shortestSession, longestSession, time.Hour)
 	return w, err
 }
 
@@ -124,22 +125,22 @@ func (s *Server) assumeRole(in call) (any, error) {
 		return nil, err
 	}
 	session := Session{RoleARN: wanted.roleARN, Name: wanted.name}
-	externalID, err := in.form.text("ExternalId", externalIDType)
+	externalID, err := in.form.Text("ExternalId", externalIDType)
 	if err != nil {
 		return nil, err
 	}
-	if session.SourceIdentity, err = in.form.text("SourceIdentity", sourceType); err != nil {
+	if session.SourceIdentity, err = in.form.Text("SourceIdentity", sourceType); err != nil {
 		return nil, err
 	}
-	if session.Tags, err = in.form.tags(); err != nil {
+	if session.Tags, err = tags(in.form); err != nil {
 		return nil, err
 	}
-	if session.Transitive, err = in.form.list("TransitiveTagKeys", tagKeyType, 50); err != nil {
+	if session.Transitive, err = in.form.List("TransitiveTagKeys", tagKeyType, 50); err != nil {
 		return nil, err
 	}
 	for _, key := range session.Transitive {
 		if _, ok := session.Tags[key]; !ok {
-			return nil, &refusal{http.StatusBadRequest, "InvalidParameterValue", "The specified transitive tag key must be included in the requested tags."}
+			return nil, awsquery.Refused(http.StatusBadRequest, "InvalidParameterValue", "The specified transitive tag key must be included in the requested tags.")
 		}
 	}
 	caller, _ := s.Session(in.key.AccessKeyID)
@@ -153,7 +154,7 @@ func (s *Server) assumeRole(in call) (any, error) {
 		return nil, err
 	}
 	if in.key.SessionToken != "" && wanted.duration > chainedSession {
-		return nil, invalid("The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.")
+		return nil, awsquery.Invalid("The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining.")
 	}
 	if err := inherit(&session, caller); err != nil {
 		return nil, err
@@ -166,8 +167,8 @@ func inherit(session *Session, caller Session) error {
 	for _, key := range caller.Transitive {
 		for own := range session.Tags {
 			if strings.EqualFold(own, key) {
-				return &refusal{http.StatusBadRequest, "InvalidParameterValue",
-					"One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from the calling session."}
+				return awsquery.Refused(http.StatusBadRequest, "InvalidParameterValue",
+					"One of the specified transitive tag keys can't be set because it conflicts with a transitive tag key from the calling session.")
 			}
 		}
 	}
@@ -177,7 +178,7 @@ func inherit(session *Session, caller Session) error {
 	}
 	if caller.SourceIdentity != "" {
 		if session.SourceIdentity != "" && session.SourceIdentity != caller.SourceIdentity {
-			return &refusal{http.StatusForbidden, "AccessDenied", "The source identity of a session cannot be changed"}
+			return awsquery.Refused(http.StatusForbidden, "AccessDenied", "The source identity of a session cannot be changed")
 		}
 		session.SourceIdentity = caller.SourceIdentity
 	}
@@ -188,15 +189,15 @@ func inherit(session *Session, caller Session) error {
 func (s *Server) allowed(key awsauth.Key, wanted wish, holds func(Trust) bool) (Role, error) {
 	at := slices.IndexFunc(s.options.Roles, func(r Role) bool { return r.ARN == wanted.roleARN })
 	if at < 0 || !slices.ContainsFunc(s.options.Roles[at].Trust, holds) {
-		return Role{}, &refusal{http.StatusForbidden, "AccessDenied",
-			fmt.Sprintf("User: %s is not authorized to perform: sts:AssumeRole on resource: %s", key.ARN, wanted.roleARN)}
+		return Role{}, awsquery.Refused(http.StatusForbidden, "AccessDenied",
+			fmt.Sprintf("User: %s is not authorized to perform: sts:AssumeRole on resource: %s", key.ARN, wanted.roleARN))
 	}
 	role := s.options.Roles[at]
 	if role.MaxSession == 0 {
 		role.MaxSession = time.Hour
 	}
 	if wanted.duration > role.MaxSession {
-		return Role{}, invalid("The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
+		return Role{}, awsquery.Invalid("The requested DurationSeconds exceeds the MaxSessionDuration set for this role.")
 	}
 	return role, nil
 }
@@ -223,7 +224,7 @@ func RoleOf(arn string) string {
 func (s *Server) begin(session Session, role Role, duration time.Duration) (any, error) {
 	parts := strings.SplitN(role.ARN, ":", 6)
 	if len(parts) != 6 {
-		return nil, invalid("%s is invalid", role.ARN)
+		return nil, awsquery.Invalid("%s is invalid", role.ARN)
 	}
 	id := "AROA" + rand.Text()[:17] + ":" + session.Name
 	session.Key = awsauth.Key{

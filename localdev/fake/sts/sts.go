@@ -10,14 +10,12 @@
 package sts
 
 import (
-	"encoding/xml"
 	"io"
 	"net/http"
-	"net/url"
-	"strings"
 	"sync"
 
 	"github.com/postern-ai/postern/localdev/fake/awsauth"
+	"github.com/postern-ai/postern/localdev/fake/awsquery"
 	"github.com/postern-ai/postern/localdev/fake/fault"
 	"github.com/postern-ai/postern/localdev/fake/jwtauth"
 )
@@ -25,7 +23,6 @@ import (
 const (
 	version   = "2011-06-15"
 	namespace = "https://sts.amazonaws.com/doc/2011-06-15/"
-	requestID = "00000000-0000-4000-8000-000000000000"
 	// maxBody is far above what any STS request needs.
 	maxBody = 256 << 10
 )
@@ -84,6 +81,8 @@ func (s *Server) Calls(operation string) int {
 	return s.calls[operation]
 }
 
+func protocol() awsquery.Service { return awsquery.Service{Version: version, Namespace: namespace} }
+
 // operation is what the service can do. Only one that needs no signature is called without a key.
 type operation struct {
 	parameters []string
@@ -93,7 +92,7 @@ type operation struct {
 
 // call is one request that may be answered.
 type call struct {
-	form parameters
+	form awsquery.Parameters
 	key  awsauth.Key
 }
 
@@ -115,22 +114,22 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	body, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxBody))
 	if err != nil {
-		refuse(w, &refusal{http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", "Request too large"})
+		protocol().Refuse(w, awsquery.Refused(http.StatusRequestEntityTooLarge, "RequestEntityTooLarge", "Request too large"))
 		return
 	}
 	if r.URL.Path != "/" {
-		refuse(w, &refusal{http.StatusNotFound, "InvalidAction", "Could not find operation at this path"})
+		protocol().Refuse(w, awsquery.Refused(http.StatusNotFound, "InvalidAction", "Could not find operation at this path"))
 		return
 	}
-	form, ok := formOf(r, body)
+	form, ok := awsquery.Form(r, body)
 	if !ok {
-		refuse(w, &refusal{http.StatusBadRequest, "MalformedQueryString", "The request is not a form"})
+		protocol().Refuse(w, awsquery.Refused(http.StatusBadRequest, "MalformedQueryString", "The request is not a form"))
 		return
 	}
 	name := form.Get("Action")
 	chosen, known := operations()[name]
 	known = known && form.Get("Version") == version
-	in := call{form: parameters{form}}
+	in := call{form: form}
 	if !known || !chosen.unsigned {
 		// The signature comes first: who is not known learns nothing about what the service can do.
 		if in.key, err = (awsauth.Verifier{Keys: s.Lookup, Service: "sts", Region: s.options.Region}).Verify(r, body); err != nil {
@@ -139,73 +138,22 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if !known {
-		refuse(w, unknown(name, form.Get("Version")))
+		protocol().Refuse(w, awsquery.Unknown(name, form.Get("Version")))
 		return
 	}
 	s.mu.Lock()
 	s.calls[name]++
 	s.mu.Unlock()
-	if err := in.form.only(chosen.parameters); err != nil {
-		refuse(w, err)
+	if err := in.form.Only(chosen.parameters); err != nil {
+		protocol().Refuse(w, err)
 		return
 	}
 	result, err := chosen.run(s, in)
 	if err != nil {
-		refuse(w, err)
+		protocol().Refuse(w, err)
 		return
 	}
-	reply(w, name, result)
-}
-
-func unknown(action, version string) error {
-	if action == "" {
-		return &refusal{http.StatusBadRequest, "MissingAction", "Missing Action"}
-	}
-	return &refusal{http.StatusBadRequest, "InvalidAction", "Could not find operation " + action + " for version " + version}
-}
-
-func formOf(r *http.Request, body []byte) (url.Values, bool) {
-	switch r.Method {
-	case http.MethodGet:
-		return r.URL.Query(), true
-	case http.MethodPost:
-		if len(body) == 0 && r.URL.RawQuery != "" {
-			return r.URL.Query(), true
-		}
-		if !strings.HasPrefix(r.Header.Get("Content-Type"), "application/x-www-form-urlencoded") {
-			return nil, false
-		}
-		form, err := url.ParseQuery(string(body))
-		return form, err == nil
-	}
-	return nil, false
-}
-
-// reply wraps a result as the query protocol does: OperationResponse around OperationResult and ResponseMetadata.
-func reply(w http.ResponseWriter, operation string, result any) {
-	type metadata struct {
-		RequestID string `xml:"RequestId"`
-	}
-	var body strings.Builder
-	encoder := xml.NewEncoder(&body)
-	response := xml.StartElement{Name: xml.Name{Local: operation + "Response"}, Attr: []xml.Attr{{Name: xml.Name{Local: "xmlns"}, Value: namespace}}}
-	for _, step := range []func() error{
-		func() error { return encoder.EncodeToken(response) },
-		func() error {
-			return encoder.EncodeElement(result, xml.StartElement{Name: xml.Name{Local: operation + "Result"}})
-		},
-		func() error {
-			return encoder.EncodeElement(metadata{requestID}, xml.StartElement{Name: xml.Name{Local: "ResponseMetadata"}})
-		},
-		func() error { return encoder.EncodeToken(response.End()) },
-		encoder.Close,
-	} {
-		if err := step(); err != nil {
-			panic(err) // The results are ours.
-		}
-	}
-	w.Header().Set("Content-Type", "text/xml")
-	_, _ = io.WriteString(w, body.String())
+	protocol().Reply(w, name, result)
 }
 
 type callerIdentity struct {

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/go-jose/go-jose/v4"
+
+	"github.com/postern-ai/postern/localdev/fake/awsquery"
 	"github.com/postern-ai/postern/localdev/fake/jwtauth"
 )
 
@@ -24,7 +26,7 @@ func (s *Server) assumeRoleWithWebIdentity(in call) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	token, err := in.form.text("WebIdentityToken", tokenType)
+	token, err := in.form.Text("WebIdentityToken", tokenType)
 	if err != nil {
 		return nil, err
 	}
@@ -36,8 +38,8 @@ func (s *Server) assumeRoleWithWebIdentity(in call) (any, error) {
 	role, err := s.allowed(in.key, wanted, func(t Trust) bool {
 		return t.Federated == claims.Issuer && conditions(t, claims) && (t.Subject == "" || t.Subject == claims.Subject)
 	})
-	if refused, ok := errors.AsType[*refusal](err); ok && refused.code == "AccessDenied" {
-		return nil, &refusal{http.StatusForbidden, "AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity"}
+	if refused, ok := errors.AsType[*awsquery.Refusal](err); ok && refused.Code == "AccessDenied" {
+		return nil, awsquery.Refused(http.StatusForbidden, "AccessDenied", "Not authorized to perform sts:AssumeRoleWithWebIdentity")
 	}
 	if err != nil {
 		return nil, err
@@ -68,7 +70,7 @@ func (s *Server) verify(token string) (jwtauth.Claims, error) {
 	}
 	claims, err := jwtauth.Verify(token, issuers, accepted...)
 	idp := func(message string) error {
-		return &refusal{http.StatusBadRequest, "InvalidIdentityToken", message}
+		return awsquery.Refused(http.StatusBadRequest, "InvalidIdentityToken", message)
 	}
 	switch {
 	case err == nil && s.options.Outbound != nil && claims.Issuer == s.options.Outbound.Issuer:
@@ -78,7 +80,7 @@ func (s *Server) verify(token string) (jwtauth.Claims, error) {
 	case err == nil:
 		return claims, nil
 	case errors.Is(err, jwtauth.ErrExpired):
-		return jwtauth.Claims{}, &refusal{http.StatusBadRequest, "ExpiredTokenException", "Token expired: current date/time must be before the expiration date/time"}
+		return jwtauth.Claims{}, awsquery.Refused(http.StatusBadRequest, "ExpiredTokenException", "Token expired: current date/time must be before the expiration date/time")
 	case errors.Is(err, jwtauth.ErrUnknownIssuer):
 		return jwtauth.Claims{}, idp("No OpenIDConnect provider found in your account for the issuer of the token")
 	case errors.Is(err, jwtauth.ErrUnknownKey):
@@ -117,42 +119,42 @@ type webIdentityToken struct {
 }
 
 func (s *Server) webIdentityToken(in call) (any, error) {
-	audiences, err := in.form.list("Audience", audienceType, 10)
+	audiences, err := in.form.List("Audience", audienceType, 10)
 	if err != nil {
 		return nil, err
 	}
 	if len(audiences) == 0 {
-		return nil, invalid("1 validation error detected: Value at 'audience' failed to satisfy constraint: Member must not be null")
+		return nil, awsquery.Invalid("1 validation error detected: Value at 'audience' failed to satisfy constraint: Member must not be null")
 	}
-	algorithm, err := in.form.text("SigningAlgorithm", algorithmType)
+	algorithm, err := in.form.Text("SigningAlgorithm", algorithmType)
 	if err != nil {
 		return nil, err
 	}
-	duration, err := in.form.seconds("DurationSeconds", time.Minute, time.Hour, 5*time.Minute)
+	duration, err := seconds(in.form, time.Minute, time.Hour, 5*time.Minute)
 	if err != nil {
 		return nil, err
 	}
-	tags, err := in.form.tags()
+	tagged, err := tags(in.form)
 	if err != nil {
 		return nil, err
 	}
 	outbound := s.options.Outbound
 	if outbound == nil {
-		return nil, &refusal{http.StatusForbidden, "OutboundWebIdentityFederationDisabledException", "Outbound web identity federation is not enabled for this account"}
+		return nil, awsquery.Refused(http.StatusForbidden, "OutboundWebIdentityFederationDisabledException", "Outbound web identity federation is not enabled for this account")
 	}
 	signer := map[string]*jwtauth.Signer{"RS256": outbound.RS256, "ES384": outbound.ES384}[algorithm]
 	expires := time.Now().Add(duration).Truncate(time.Second)
 	switch {
 	case signer == nil:
-		return nil, invalid("1 validation error detected: Value at 'signingAlgorithm' failed to satisfy constraint: Member must be RS256 or ES384")
+		return nil, awsquery.Invalid("1 validation error detected: Value at 'signingAlgorithm' failed to satisfy constraint: Member must be RS256 or ES384")
 	case len(outbound.Audiences) > 0 && slices.ContainsFunc(audiences, func(a string) bool { return !slices.Contains(outbound.Audiences, a) }):
-		return nil, &refusal{http.StatusForbidden, "AccessDenied", "User: " + in.key.ARN + " is not authorized to perform: sts:GetWebIdentityToken"}
+		return nil, awsquery.Refused(http.StatusForbidden, "AccessDenied", "User: "+in.key.ARN+" is not authorized to perform: sts:GetWebIdentityToken")
 	case !in.key.Expires.IsZero() && expires.After(in.key.Expires):
-		return nil, &refusal{http.StatusForbidden, "SessionDurationEscalationException", "The requested token duration would extend the session beyond its original expiration time"}
+		return nil, awsquery.Refused(http.StatusForbidden, "SessionDurationEscalationException", "The requested token duration would extend the session beyond its original expiration time")
 	}
 	extra := map[string]any{"aws_account": in.key.Account, "source_region": s.options.Region}
-	if len(tags) > 0 {
-		extra["request_tags"] = tags
+	if len(tagged) > 0 {
+		extra["request_tags"] = tagged
 	}
 	var audience any = audiences
 	if len(audiences) == 1 {
