@@ -1,12 +1,16 @@
 package main
 
 import (
+	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/postern-ai/postern/localdev/check"
+	"github.com/postern-ai/postern/localdev/explain"
 	"github.com/postern-ai/postern/localdev/kong"
 	"github.com/postern-ai/postern/shared/config"
 )
@@ -19,17 +23,56 @@ func checkDocument(args []string, out io.Writer) error {
 		return err
 	}
 	text, err := check.Explain(data)
+	return written(args[0], text, err, out)
+}
+
+// written writes an explanation, or what is wrong with the document in a file.
+func written(file, text string, err error, out io.Writer) error {
 	if problems, ok := errors.AsType[*config.Problems](err); ok {
 		for _, p := range problems.List {
 			fmt.Fprintln(out, p)
 		}
-		return fmt.Errorf("%s does not load", args[0])
+		return fmt.Errorf("%s does not load", file)
 	}
 	if err != nil {
 		return err
 	}
 	_, err = io.WriteString(out, text)
 	return err
+}
+
+// explainDecision says what the policy of the document in a file decides.
+func explainDecision(ctx context.Context, args []string, out, log io.Writer) error {
+	flags := flag.NewFlagSet("explain", flag.ContinueOnError)
+	flags.SetOutput(log)
+	token := flags.String("token", "", "the caller's bearer `token`; - reads it from the standard input")
+	arn := flags.String("arn", "", "in place of a token, the `ARN` of an identity that AWS IAM has admitted")
+	model := flags.String("model", "", "the public `name` of the model")
+	route := flags.String("route", string(config.EndpointChat), "the part of the API: chat or models")
+	mfa := flags.Bool("iam-mfa", false, "AWS IAM asks for a second factor, as POSTERN_IAM_MFA=true says")
+	var file []string
+	if len(args) > 0 && (args[0] == "-" || !strings.HasPrefix(args[0], "-")) {
+		file, args = args[:1], args[1:]
+	}
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	if len(file) == 0 || flags.NArg() > 0 {
+		return errors.New("usage: go run ./localdev explain FILE -token TOKEN -model MODEL")
+	}
+	data, err := readArgument("explain", file)
+	if err != nil {
+		return err
+	}
+	if *token == "-" {
+		text, err := io.ReadAll(io.LimitReader(os.Stdin, 1<<16))
+		if err != nil {
+			return err
+		}
+		*token = strings.TrimSpace(string(text))
+	}
+	text, err := explain.Explain(ctx, data, explain.Question{Token: *token, ARN: *arn, Model: *model, Route: config.Endpoint(*route), IAMMFA: *mfa})
+	return written(file[0], text, err, out)
 }
 
 // importKong writes the document that a Kong configuration becomes to out, and

@@ -45,6 +45,17 @@ func TestDocumentCommands(t *testing.T) {
 			}
 		})
 	}
+	path := filepath.Join(t.TempDir(), "document.yaml")
+	if err := os.WriteFile(path, []byte("provider: bedrock\naws_region: eu-west-1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var out, log strings.Builder
+	if err := run(t.Context(), []string{"explain", path, "-arn", "arn:aws:iam::123456789012:user/x", "-model", "nova"}, &out, &log); err != nil || !strings.Contains(out.String(), "allowed") {
+		t.Errorf("an explanation of a decision: %q, %v", out.String(), err)
+	}
+	if err := run(t.Context(), []string{"explain", "-model", "nova"}, &out, &log); err == nil || !strings.Contains(err.Error(), "usage") {
+		t.Errorf("an explanation of nothing: %v", err)
+	}
 	if err := run(t.Context(), []string{"check"}, nil, nil); err == nil || !strings.Contains(err.Error(), "usage") {
 		t.Errorf("a check of nothing: %v", err)
 	}

@@ -3,9 +3,11 @@
 //	go run ./localdev          all gateways, against stand-ins for the clouds
 //	go run ./localdev demo     one chat per cloud, plain and streamed, then exit
 //
-// and has two commands about documents, which start nothing:
+// and has commands about documents, which start nothing:
 //
 //	go run ./localdev check FILE     explain a document: who, what, how, with which permissions
+//	go run ./localdev explain FILE -token T -model M
+//	                                 say which rule decides for a caller and a model, and why
 //	go run ./localdev import FILE    turn a Kong configuration into a document
 //
 // and one that makes, revokes and lists API tokens:
@@ -13,7 +15,8 @@
 //	go run ./localdev token
 //
 // Everything listens on the loopback address, and nothing outside the machine
-// is called, except the server that -model names.
+// is called, except the server that -model names, and by explain the issuer of
+// the token, whose keys it asks for.
 package main
 
 import (
@@ -56,12 +59,14 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 			command = demo
 		case "check":
 			return checkDocument(args[1:], out)
+		case "explain":
+			return explainDecision(ctx, args[1:], out, log)
 		case "import":
 			return importKong(args[1:], out, log)
 		case "token":
 			return editTokens(args[1:], out, log)
 		default:
-			return fmt.Errorf("unknown command %q: there are run (the default), demo, check, import and token", args[0])
+			return fmt.Errorf("unknown command %q: there are run (the default), demo, check, explain, import and token", args[0])
 		}
 		args = args[1:]
 	}

@@ -8,6 +8,7 @@ package check
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -25,6 +26,7 @@ func Explain(data []byte) (string, error) {
 	p := &page{}
 	p.callers(d)
 	p.policy(d)
+	p.mfa(d)
 	for i := range d.Upstreams {
 		p.upstream(&d.Upstreams[i], func(cloud config.Cloud) []string { return refusals[cloud][i] })
 	}
@@ -48,6 +50,7 @@ func refusals(data []byte) map[config.Cloud]map[int][]string {
 		environment := map[string]string{"POSTERN_CONFIG": string(data), "POSTERN_PLATFORM_IAM": "true"}
 		if cloud == config.AWS {
 			environment["AWS_REGION"] = "us-east-1" // every function there has one
+			environment[config.MFAVariable] = "true"
 		}
 		_, err := config.FromEnvironment(cloud, func(name string) string { return environment[name] }, nil)
 		problems, ok := errors.AsType[*config.Problems](err)
@@ -118,18 +121,8 @@ func (p *page) policy(d *config.Document) {
 		return
 	}
 	for _, r := range d.Policy {
-		var who []string
-		if len(r.Match.Subjects) > 0 {
-			who = append(who, "the subject "+list(r.Match.Subjects, "or"))
-		}
-		if len(r.Match.Groups) > 0 {
-			who = append(who, "the group "+list(r.Match.Groups, "or"))
-		}
-		if r.Match.Issuer != "" {
-			who = append(who, "the issuer "+r.Match.Issuer)
-		}
 		text := "every caller may use "
-		if len(who) > 0 {
+		if who := describeMatch(r.Match); len(who) > 0 {
 			text = "callers with " + strings.Join(who, ", and ") + " may use "
 		}
 		text += list(r.Models, "and")
@@ -137,7 +130,13 @@ func (p *page) policy(d *config.Document) {
 		if !slices.Equal(covered, r.Models) && len(covered) > 0 {
 			text += " (now " + list(covered, "and") + ")"
 		}
+		for _, bound := range describeGrant(r) {
+			text += "; " + bound
+		}
 		p.line("  - "+r.Name+": ", text)
+	}
+	if len(d.Policy) > 1 {
+		p.line("  - ", "the first rule that matches decides")
 	}
 	p.line("  - ", "what no rule allows is denied")
 	orphans := slices.DeleteFunc(slices.Clone(names), func(name string) bool {
@@ -145,6 +144,101 @@ func (p *page) policy(d *config.Document) {
 	})
 	if len(orphans) > 0 {
 		p.line("  - ", "no rule lets anybody use "+list(orphans, "or"))
+	}
+}
+
+// describeMatch says whom a rule is for, in phrases.
+func describeMatch(m config.Match) []string {
+	var who []string
+	add := func(what string, values ...string) {
+		if text := list(values, "or"); text != "" {
+			who = append(who, what+" "+text)
+		}
+	}
+	add("the subject", m.Subjects...)
+	add("the group", m.Groups...)
+	add("the role", m.Roles...)
+	add("the scope", m.Scopes...)
+	for _, name := range slices.Sorted(maps.Keys(m.Claims)) {
+		add("the claim "+name, m.Claims[name]...)
+	}
+	add("the client", m.Clients...)
+	add("the tenant", m.Tenants...)
+	add("the kind", m.Kind)
+	add("the method", m.Methods...)
+	add("the issuer", m.Issuer)
+	return who
+}
+
+// describeGrant says within which bounds.
+func describeGrant(r config.Rule) []string {
+	var bounds []string
+	add := func(on bool, text string) {
+		if on {
+			bounds = append(bounds, text)
+		}
+	}
+	add(len(r.Upstreams) > 0, "only of the upstream "+list(r.Upstreams, "or"))
+	add(len(r.UpstreamModels) > 0, "only where they are called "+list(r.UpstreamModels, "or")+" at their upstream")
+	routes := make([]string, len(r.Routes))
+	for i, route := range r.Routes {
+		routes[i] = string(route)
+	}
+	add(len(routes) > 0, "only by "+list(routes, "and"))
+	add(r.Tools.Limited && len(r.Tools.Names) == 0, "without tools")
+	add(len(r.Tools.Names) > 0, "with the tools "+list(r.Tools.Names, "and")+" alone")
+	add(r.MaxTokens > 0, fmt.Sprintf("with answers of at most %d tokens", r.MaxTokens))
+	add(r.MFA == config.MFAAlways, "with a second factor")
+	add(r.MFA == config.MFAUsers, "with a second factor, except programs")
+	if r.LogPayloads != nil {
+		add(*r.LogPayloads, "prompts and answers ARE logged")
+		add(!*r.LogPayloads, "prompts and answers are not logged")
+	}
+	return bounds
+}
+
+// mfa says where a second factor is needed, and what shows it.
+func (p *page) mfa(d *config.Document) {
+	if !d.RequiresMFA() {
+		return
+	}
+	p.WriteString("\nWho needs a second factor\n")
+	for _, u := range d.Upstreams {
+		if u.MFARequired {
+			text := "whoever uses the upstream " + u.Name
+			if slices.ContainsFunc(d.Policy, func(r config.Rule) bool { return r.MFA == config.MFAUsers }) {
+				text += ", except programs that a rule with mfa: users names"
+			}
+			p.line("  - ", text)
+		}
+	}
+	for _, r := range d.Policy {
+		switch r.MFA {
+		case config.MFAAlways:
+			p.line("  - ", "whomever the rule "+r.Name+" lets in")
+		case config.MFAUsers:
+			p.line("  - ", "whomever the rule "+r.Name+" lets in, except those whose token shows that they are programs")
+		}
+	}
+	if len(d.Callers) > 0 {
+		var ways []string
+		for _, way := range []struct{ claim, values string }{
+			{"acr", list(d.MFA.ACRValues, "or")}, {"amr", list(d.MFA.AMR, "or")}, {"acrs", d.MFA.EntraAuthContext},
+		} {
+			if way.values != "" {
+				ways = append(ways, "the claim "+way.claim+" with "+way.values)
+			}
+		}
+		text := "a token shows it by " + list(ways, "or")
+		if d.MFA.MaxAge > 0 {
+			text += ", and by auth_time that it is at most " + length(d.MFA.MaxAge) + " old"
+		}
+		p.line("  - ", text+"; otherwise the answer is 401 with the challenge of RFC 9470, or with Entra's")
+	}
+	if d.PlatformCallers {
+		p.line("  - ", "an identity that AWS IAM has admitted cannot show it to the function: IAM itself has to ask, by the condition aws:MultiFactorAuthPresent on lambda:InvokeFunctionUrl, and "+
+			config.MFAVariable+"=true says that it does (the Terraform module sets both)")
+		p.line("  - ", "the identities of Cloud Run and of App Service cannot show it at all")
 	}
 }
 
@@ -158,6 +252,9 @@ func (p *page) settings(d *config.Document) {
 	bodies := "prompts and answers are never logged"
 	if d.Logging.LogPayloads {
 		bodies = "prompts and answers ARE logged"
+	}
+	if slices.ContainsFunc(d.Policy, func(r config.Rule) bool { return r.LogPayloads != nil && *r.LogPayloads != d.Logging.LogPayloads }) {
+		bodies = strings.Replace(bodies, "never", "not", 1) + ", unless a rule says otherwise"
 	}
 	statistics := "without usage and durations"
 	if d.Logging.LogStatistics {

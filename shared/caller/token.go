@@ -112,7 +112,7 @@ func bearer(r *http.Request, name string) (string, *Error) {
 		return "", missing()
 	case len(credential) > maxTokenBytes:
 		return "", malformed("the token is too long")
-	case strings.ContainsAny(credential, " ,\t"):
+	case strings.Contains(credential, " ") || strings.Contains(credential, ",") || strings.Contains(credential, "\t"):
 		return "", malformed("the header holds more than one credential")
 	}
 	return credential, nil

@@ -79,6 +79,11 @@ func (r *Request) Parameters() []string {
 	return append(set, members(r.Unknown)...)
 }
 
+// Strangers lists the top-level members that this package does not know. They
+// are passed on to upstreams that speak the same wire, where they may mean
+// anything.
+func (r *Request) Strangers() []string { return members(r.Unknown) }
+
 // isSet reports whether v says anything: neither absent nor null.
 func isSet(v jsontext.Value) bool { return len(v) > 0 && v.Kind() != jsontext.KindNull }
 

@@ -26,9 +26,13 @@ type Document struct {
 	PlatformCallers bool `json:"platform_callers,omitzero"`
 	// Upstreams are the model services, in the document's order. There is always at least one.
 	Upstreams []Upstream `json:"upstreams"`
-	// Policy says which caller may use which model. What no rule allows is denied; only when the platform alone admits callers
-	// and Policy is empty may the callers that the platform admitted use every model of the document.
+	// Policy says which caller may use what. The first rule that matches decides, and what none matches is denied; only when the
+	// platform alone admits callers and Policy is empty may the callers that the platform admitted use every model of the document.
 	Policy []Rule `json:"policy,omitzero"`
+	// MFA says what shows that a caller has authenticated with a second factor.
+	MFA MFA `json:"mfa,omitzero"`
+	// PublicURL is the gateway's address as its callers know it, without a path. Empty means that the request says it.
+	PublicURL string `json:"public_url,omitzero"`
 	// Logging says what a request's log line holds.
 	Logging Logging `json:"logging"`
 	// Cache says how long what is fetched is kept, and where instances share it.
@@ -84,6 +88,8 @@ type Upstream struct {
 	// RefreshJitter is up to how much earlier than that instances do so, so that they do not do it all at once. Zero leaves
 	// it to the gateway.
 	RefreshJitter time.Duration `json:"refresh_jitter,omitzero"`
+	// MFARequired says that nobody may use the upstream without a second factor, except programs that a rule with MFAUsers names.
+	MFARequired bool `json:"mfa_required,omitzero"`
 	// AuditOnRotate says that a credential which took the place of another one is an audit event.
 	AuditOnRotate bool `json:"audit_on_rotate,omitzero"`
 	// Scopes replace the default scopes of the token that is asked for.
@@ -211,27 +217,6 @@ type Model struct {
 	Name string `json:"name"`
 	// Model is the id, inference profile, ARN or deployment at the upstream.
 	Model string `json:"model"`
-}
-
-// Rule allows the callers that it matches to use the models that it names.
-type Rule struct {
-	// Name is for logs and explanations. It is unique and defaults to "rule-<position>", counted from 1.
-	Name string `json:"name"`
-	// Match says whom the rule is for. All of its parts that are set must match; one without any part matches every
-	// caller that has been authenticated.
-	Match Match `json:"match,omitzero"`
-	// Models are public model names. A * stands for any characters except '/'.
-	Models []string `json:"models"`
-}
-
-// Match says whom a rule is for. In every value a * stands for any characters except '/'.
-type Match struct {
-	// Issuer is compared with the issuer that vouches for the caller.
-	Issuer string `json:"issuer,omitzero"`
-	// Subjects matches when one of them matches the caller's subject.
-	Subjects []string `json:"subjects,omitzero"`
-	// Groups matches when one of them matches one of the caller's groups.
-	Groups []string `json:"groups,omitzero"`
 }
 
 // Logging says what a request's log line holds.

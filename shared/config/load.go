@@ -47,10 +47,13 @@ func (l *loader) load(root node) (*Document, error) {
 	l.admission(o, d)
 	d.Upstreams = l.upstreams(o, d.Limits)
 	d.Policy = l.policy(o)
+	d.MFA = l.mfa(o)
+	d.PublicURL = l.publicURL(o)
 	l.later(o)
 	o.finish(documentHint)
 	l.conflicts(o, d)
 	l.policyEffect(o, d)
+	l.mfaEffect(o, d)
 	if err := l.err(); err != nil {
 		return nil, err
 	}
@@ -66,7 +69,7 @@ func isUpstream(root node) bool {
 // single loads a document that is one upstream by itself. Its callers are those that the platform's own IAM admits.
 func (l *loader) single(root node) (*Document, error) {
 	for _, f := range root.fields {
-		if slices.Contains([]string{"upstreams", "callers", "api_tokens", "platform_callers", "policy", "limits", "logging", "cache"}, f.key) {
+		if slices.Contains([]string{"upstreams", "callers", "api_tokens", "platform_callers", "policy", "mfa", "public_url", "limits", "logging", "cache"}, f.key) {
 			p := place{loader: l, path: f.key, node: node{line: f.line}}
 			p.wrong("the document is both one upstream entry, because it has a provider, and a whole document", "put the entry into the list upstreams")
 			return nil, l.err()

@@ -80,9 +80,7 @@ func texts[T ~string](names []T) []string {
 // promises are the fields about what happens around a credential.
 func (l *loader) promises(o object, u *Upstream) {
 	if p, ok := o.field("mfa_required"); ok {
-		if on, ok := p.flag(); ok && on {
-			p.wrong("this is not available in this version", "remove it or set it to false")
-		}
+		u.MFARequired, _ = p.flag()
 	}
 	if p, ok := o.field("audit_on_rotate"); ok {
 		u.AuditOnRotate, _ = p.flag()

@@ -12,7 +12,6 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/postern-ai/postern/shared/chat"
-	"github.com/postern-ai/postern/shared/policy"
 	"github.com/postern-ai/postern/shared/provider"
 	"github.com/postern-ai/postern/shared/sse"
 )
@@ -32,37 +31,18 @@ func (x *exchange) chat() *chat.Error {
 		return asError(err)
 	}
 	x.requested, x.streamed = req.Model, req.Stream
-	x.payload.request(x.g.logging.LogPayloads, body)
-	if err := x.admit(); err != nil {
-		return err
+	upstream, failure := x.admit(req)
+	if failure != nil {
+		return failure
 	}
+	x.payload.request(x.grant.LogPayloads, body)
 	model := x.g.models[x.route.Upstream.Name]
-	upstream := *req
-	upstream.Model = x.route.Model
 	ctx, cancel := context.WithTimeoutCause(x.ctx, x.route.Upstream.Timeout, errUpstreamTimeout)
 	defer cancel()
 	if req.Stream {
-		return x.stream(ctx, model, &upstream)
+		return x.stream(ctx, model, upstream)
 	}
-	return x.answer(ctx, model, &upstream)
-}
-
-// admit finds the upstream of the model and asks the policy whether the caller
-// may use it. Nothing is sent or fetched before it has said yes.
-func (x *exchange) admit() *chat.Error {
-	route, ok := x.g.router.Route(x.requested)
-	if !ok {
-		return noModel(x.requested)
-	}
-	x.route = route
-	if d := x.g.policy.Decide(x.principal, policy.Target{Model: x.requested, Upstream: route.Upstream.Name}); !d.Allowed {
-		return &chat.Error{
-			Status: http.StatusForbidden, Type: chat.TypePermission, Code: "model_not_allowed", Param: "model",
-			Message: "Your identity is not allowed to use this model. GET /v1/models lists those that it may use; ask the gateway's operator for more.",
-			Err:     &reasonError{d.Reason},
-		}
-	}
-	return nil
+	return x.answer(ctx, model, upstream)
 }
 
 func noModel(name string) *chat.Error {

@@ -18,6 +18,7 @@ import (
 	"github.com/postern-ai/postern/shared/chat"
 	"github.com/postern-ai/postern/shared/config"
 	"github.com/postern-ai/postern/shared/identity"
+	"github.com/postern-ai/postern/shared/policy"
 )
 
 // exchange is one request on its way through the gateway and what the log
@@ -37,7 +38,9 @@ type exchange struct {
 
 	principal *caller.Principal
 	route     config.Route
-	requested string // the model's public name
+	grant     *policy.Grant // of the rule that decided, if one has
+	challenge string        // of an answer 401
+	requested string        // the model's public name
 	streamed  bool
 	usage     *chat.Usage
 	first     time.Duration // until the first chunk
@@ -102,6 +105,9 @@ func (x *exchange) fail(err *chat.Error) {
 	if !x.read {
 		x.bodyBy(time.Now().Add(bodyGrace))
 	}
+	if err.Status == http.StatusUnauthorized {
+		x.challenged()
+	}
 	writeError(x.w, err)
 }
 
@@ -113,9 +119,6 @@ func (x *exchange) bodyBy(t time.Time) {
 
 func writeError(w http.ResponseWriter, err *chat.Error) {
 	h := w.Header()
-	if err.Status == http.StatusUnauthorized {
-		h.Set("WWW-Authenticate", `Bearer realm="postern"`)
-	}
 	if err.RetryAfter > 0 {
 		// Whole seconds for everyone, rounded up so that nobody comes too early,
 		// and milliseconds for the OpenAI clients, which prefer them.

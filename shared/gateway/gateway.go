@@ -39,6 +39,8 @@ type Gateway struct {
 	log     *slog.Logger
 	logging config.Logging
 	limits  config.Limits
+	meta    *metadata // nil if no tokens are accepted
+	address string    // the document's public_url
 
 	// keepAlive is how long a stream may be silent before a comment is sent.
 	keepAlive time.Duration
@@ -72,6 +74,7 @@ func New(o Options) (*Gateway, error) {
 		router: config.NewRouter(o.Document), models: o.Models,
 		callers: o.Callers, policy: o.Policy,
 		log: o.Log, logging: o.Document.Logging, limits: o.Document.Limits,
+		meta: newMetadata(o.Document), address: o.Document.PublicURL,
 		keepAlive: keepAlive,
 	}, nil
 }
@@ -80,7 +83,9 @@ func New(o Options) (*Gateway, error) {
 const (
 	pathChat   = "/v1/chat/completions"
 	pathModels = "/v1/models"
-	pathHealth = "/healthz"
+	// RFC 9728 section 3.
+	pathResource = "/.well-known/oauth-protected-resource"
+	pathHealth   = "/healthz"
 	// The front end of Cloud Run keeps paths that end in z for itself.
 	pathHealthRun = "/health"
 	// The Azure Functions host asks for it to learn that a handler is up.
@@ -102,6 +107,8 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		x.only(http.MethodGet, x.listModels)
 	case strings.HasPrefix(r.URL.Path, pathModels+"/"):
 		x.only(http.MethodGet, x.oneModel)
+	case r.URL.Path == pathResource && g.meta != nil:
+		x.only(http.MethodGet, x.resource)
 	default:
 		x.fail(unknownPath(r))
 	}

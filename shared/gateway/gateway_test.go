@@ -282,7 +282,7 @@ func TestAnswer(t *testing.T) {
 	want := map[string]any{
 		"level": "INFO", "msg": "request", "method": "POST", "path": "/v1/chat/completions", "status": 200.0,
 		"caller": "people/alice", "caller_method": "oidc", "model_requested": "large", "stream": false,
-		"upstream": "main", "provider": "bedrock", "model": "vendor.large-v1",
+		"upstream": "main", "provider": "bedrock", "model": "vendor.large-v1", "rule": "rule-1",
 		"identity": "arn:aws:iam::1:role/gateway", "identity_source": "environment",
 		"usage": map[string]any{"prompt_tokens": 3.0, "completion_tokens": 4.0, "total_tokens": 7.0},
 	}

@@ -54,6 +54,9 @@ func (x *exchange) log() {
 			slog.String("provider", string(x.route.Upstream.Provider)),
 			slog.String("model", x.route.Model))
 	}
+	if x.grant != nil && x.grant.Rule != "" {
+		attrs = append(attrs, slog.String("rule", x.grant.Rule))
+	}
 	if who := x.signed.Principal(); who.Name != "" || who.Source != "" {
 		attrs = append(attrs, slog.String("identity", who.Name), slog.String("identity_source", who.Source))
 	}

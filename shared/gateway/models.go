@@ -5,7 +5,7 @@ import (
 	"strings"
 
 	"github.com/postern-ai/postern/shared/chat"
-	"github.com/postern-ai/postern/shared/policy"
+	"github.com/postern-ai/postern/shared/config"
 )
 
 // modelObject is an entry of GET /v1/models. Created is always 0: a function
@@ -58,7 +58,7 @@ func (x *exchange) oneModel() *chat.Error {
 // looks like one that is not there.
 func (x *exchange) model(name string) (modelObject, bool) {
 	route, ok := x.g.router.Route(name)
-	if !ok || !x.g.policy.Decide(x.principal, policy.Target{Model: name, Upstream: route.Upstream.Name}).Allowed {
+	if !ok || !x.g.policy.Decide(x.principal, target(config.EndpointModels, name, route)).Allowed {
 		return modelObject{}, false
 	}
 	return modelObject{ID: name, Object: "model", OwnedBy: route.Upstream.Name}, true
