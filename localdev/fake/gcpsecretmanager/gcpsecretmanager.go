@@ -32,6 +32,8 @@ type Options struct {
 	ProjectID, ProjectNumber string
 	// Location makes this a regional endpoint, which knows the secrets of one location only. Empty means the global endpoint.
 	Location string
+	// Quota says that a secret and its versions can be changed only so often, which the service enforces softly.
+	Quota bool
 	// Allow decides whether a member may do something. Nil means that all may do everything.
 	Allow func(access Access) bool
 }
@@ -276,6 +278,10 @@ func precondition(message string) error {
 	return &problem{Status: "FAILED_PRECONDITION", Message: message}
 }
 
+func exhausted() error {
+	return &problem{Status: "RESOURCE_EXHAUSTED", Message: "Quota exceeded for changes of this resource."}
+}
+
 func writeError(w http.ResponseWriter, err error) {
 	told, ok := errors.AsType[*problem](err)
 	if !ok {
@@ -283,7 +289,7 @@ func writeError(w http.ResponseWriter, err error) {
 	}
 	told.Code = map[string]int{
 		"INVALID_ARGUMENT": 400, "FAILED_PRECONDITION": 400, "UNAUTHENTICATED": 401, "PERMISSION_DENIED": 403, "NOT_FOUND": 404,
-		"ALREADY_EXISTS": 409, "INTERNAL": 500,
+		"ALREADY_EXISTS": 409, "RESOURCE_EXHAUSTED": 429, "INTERNAL": 500,
 	}[told.Status]
 	body, _ := json.Marshal(map[string]*problem{"error": told})
 	w.Header().Set("Content-Type", "application/json; charset=UTF-8")

@@ -146,7 +146,7 @@ func TestStatesOfVersions(t *testing.T) {
 	p.want(`POST `+secretPath+`/versions/2:enable`, "ENABLED", "state")
 	p.want("GET "+secretPath+"/versions/2:access", "dHdv", "payload.data")
 	p.want(`POST `+secretPath+`/versions/3:destroy {}`, "DESTROYED", "state")
-	p.want(`POST `+secretPath+`/versions/3:destroy {}`, "DESTROYED", "state")
+	p.want(`POST `+secretPath+`/versions/3:destroy {}`, "FAILED_PRECONDITION")
 	p.want(`POST `+secretPath+`/versions/3:enable {}`, "FAILED_PRECONDITION")
 	p.want("GET "+secretPath+"/versions/latest:access", "FAILED_PRECONDITION")
 	// The vendor's own clients ask for enum values as numbers, which the description does not know.
@@ -241,6 +241,8 @@ func TestWhatTheServiceRefuses(t *testing.T) {
 		{"no mask", `PATCH ` + secretPath + ` {"labels":{}}`, "INVALID_ARGUMENT"},
 		{"a mask of what cannot change", `PATCH ` + secretPath + `?updateMask=replication {}`, "INVALID_ARGUMENT"},
 		{"an alias that is reserved", `PATCH ` + secretPath + `?updateMask=versionAliases {"versionAliases":{"latest":1}}`, "INVALID_ARGUMENT"},
+		{"an alias that is reserved in another spelling", `PATCH ` + secretPath + `?updateMask=versionAliases {"versionAliases":{"New":1}}`, "INVALID_ARGUMENT"},
+		{"an alias of a version that is not there", `PATCH ` + secretPath + `?updateMask=versionAliases {"versionAliases":{"current":4}}`, "INVALID_ARGUMENT"},
 		{"an alias that is a number", `PATCH ` + secretPath + `?updateMask=versionAliases {"versionAliases":{"1":1}}`, "INVALID_ARGUMENT"},
 		{"annotations that are too large", `PATCH ` + secretPath + `?updateMask=annotations {"annotations":{"a":"` + strings.Repeat("x", 16<<10) + `"}}`, "INVALID_ARGUMENT"},
 		{"an annotation with a bad key", `PATCH ` + secretPath + `?updateMask=annotations {"annotations":{"-a":"x"}}`, "INVALID_ARGUMENT"},
@@ -289,6 +291,27 @@ func TestPermissionsAreNeeded(t *testing.T) {
 	}
 	p.token = "bad"
 	p.want("GET "+secretPath+"/versions/1:access", "UNAUTHENTICATED")
+}
+
+func TestChangesHaveAQuota(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		p := newProject(t, gcpsecretmanager.Options{Quota: true})
+		p.server.Seed(gcpsecretmanager.Secret{Name: "key", Text: "one"})
+		add := `POST ` + secretPath + `:addVersion {"payload":{"data":"b25l"}}`
+		patch := `PATCH ` + secretPath + `?updateMask=labels {"labels":{}}`
+		for range 2 {
+			p.want(add, "ENABLED", "state")
+			p.want(patch, "")
+			p.want(patch, "RESOURCE_EXHAUSTED")
+			p.want(add, "RESOURCE_EXHAUSTED")
+			p.want(`POST `+secretPath+`/versions/1:disable {}`, "DISABLED", "state")
+			p.want(`POST `+secretPath+`/versions/1:enable {}`, "RESOURCE_EXHAUSTED")
+			p.want(`POST `+secretPath+`/versions/2:enable {}`, "ENABLED", "state")
+			time.Sleep(time.Second)
+		}
+		p.want("GET "+secretPath+"/versions", "3", "totalSize")
+	})
 }
 
 func TestMethodsAreBrokenByName(t *testing.T) {

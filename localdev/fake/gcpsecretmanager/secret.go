@@ -21,6 +21,11 @@ const (
 	maxAliases     = 50
 	maxLabels      = 64
 	maxAnnotations = 16 << 10
+
+	// secretRate is how many versions of a secret can be added and how often it can be changed, together, in a second, and versionRate how
+	// often the state of a version (https://cloud.google.com/secret-manager/quotas).
+	secretRate  = 2
+	versionRate = 1
 )
 
 var (
@@ -41,6 +46,7 @@ type secret struct {
 	aliases     map[string]number
 	destroyTTL  time.Duration
 	versions    []*version
+	changes     []time.Time // the latest ones, for the quota
 }
 
 type version struct {
@@ -52,6 +58,7 @@ type version struct {
 	scheduled time.Time // when it will be destroyed
 	destroyed time.Time
 	checked   bool // whether whoever added it sent a checksum
+	changes   []time.Time
 }
 
 // number is a 64-bit integer, which this API writes as a string and reads as a string or a number.
@@ -137,6 +144,19 @@ func duration(d time.Duration) string {
 func (s *Server) newEtag() string {
 	s.etags++
 	return `"16` + strconv.FormatInt(int64(s.etags)+0xabc000, 16) + `"`
+}
+
+// within reports whether one more change is within a rate for each second, and counts it if so.
+func (s *Server) within(changes *[]time.Time, now time.Time, rate int) bool {
+	if !s.options.Quota {
+		return true
+	}
+	*changes = slices.DeleteFunc(*changes, func(at time.Time) bool { return now.Sub(at) >= time.Second })
+	if len(*changes) >= rate {
+		return false
+	}
+	*changes = append(*changes, now)
+	return true
 }
 
 func (c *call) create() (any, error) {
@@ -243,7 +263,7 @@ func (s *secret) checkAliases(aliases map[string]number) error {
 		return invalid("No more than 50 aliases can be assigned to a secret.")
 	}
 	for alias, n := range aliases {
-		if !aliasForm.MatchString(alias) || alias == "latest" || alias == "NEW" {
+		if !aliasForm.MatchString(alias) || strings.EqualFold(alias, "latest") || strings.EqualFold(alias, "new") {
 			return invalid("Invalid version alias.")
 		}
 		if n < 1 || int(n) > len(s.versions) {
@@ -290,6 +310,9 @@ func (c *call) patch() (any, error) {
 	found, err := c.find()
 	if err != nil {
 		return nil, err
+	}
+	if !c.server.within(&found.changes, c.now, secretRate) {
+		return nil, exhausted()
 	}
 	if in.used() {
 		return nil, invalid("This member is not part of this stand-in.")

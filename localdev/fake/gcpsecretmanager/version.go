@@ -57,6 +57,9 @@ func (c *call) addVersion() (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	if !c.server.within(&found.changes, c.now, secretRate) {
+		return nil, exhausted()
+	}
 	if in.Payload.Data == nil || *in.Payload.Data == "" {
 		return nil, invalid("Secret Payload cannot be empty.")
 	}
@@ -214,10 +217,10 @@ func (c *call) change(state string) (any, error) {
 	switch {
 	case in.Etag != "" && in.Etag != v.etag:
 		return nil, precondition("The etag provided in the request does not match the etag of the secret version.")
-	case v.state == destroyed && state != destroyed:
-		return nil, precondition(fmt.Sprintf("Secret Version [%s] is in DESTROYED state.", c.versionName(v)))
+	case !c.server.within(&v.changes, c.now, versionRate):
+		return nil, exhausted()
 	case v.state == destroyed:
-		return c.versionMessage(v), nil
+		return nil, precondition(fmt.Sprintf("Secret Version [%s] is in DESTROYED state.", c.versionName(v)))
 	case state == destroyed && found.destroyTTL > 0:
 		v.state, v.scheduled = disabled, c.now.Add(found.destroyTTL)
 	case state == destroyed:
