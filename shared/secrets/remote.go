@@ -6,11 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
+	"math/rand/v2"
 	"net"
 	"net/http"
 	"net/netip"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -24,6 +27,11 @@ const (
 	maxReply = 512 << 10
 	// defaultTimeout bounds one read from a store, with all requests that it takes.
 	defaultTimeout = 3 * time.Second
+	// attempts is how often a throttled request is sent at most. With the pauses between them, more than two seconds pass: Secret Manager
+	// takes two changes of a secret each second (https://cloud.google.com/secret-manager/quotas).
+	attempts     = 4
+	firstPause   = 100 * time.Millisecond
+	longestPause = 10 * time.Second
 )
 
 // errLarge is the cause when a reply is larger than maxReply.
@@ -132,6 +140,52 @@ func (r *Remote) Send(request *http.Request, ref Ref) (Reply, error) {
 	}
 	r.Authorizer.Rejected(request)
 	return r.once(again, ref)
+}
+
+// SendPatiently sends a request as Send does, for at most the timeout, and again after a pause while the store is throttling: a request that
+// was throttled had no effect. A timeout of zero means 3 s.
+func (r *Remote) SendPatiently(request *http.Request, ref Ref, timeout time.Duration) (Reply, error) {
+	for attempt := 1; ; attempt++ {
+		reply, err := r.within(timeout, request, ref)
+		if err != nil || reply.Status != http.StatusTooManyRequests || attempt == attempts || !pause(request.Context(), attempt, reply) {
+			return reply, err
+		}
+	}
+}
+
+func (r *Remote) within(timeout time.Duration, request *http.Request, ref Ref) (Reply, error) {
+	ctx, cancel := WithTimeout(request.Context(), timeout)
+	defer cancel()
+	bounded := request.Clone(ctx)
+	if request.GetBody != nil {
+		body, err := request.GetBody()
+		if err != nil {
+			return Reply{}, Unreachable(ref, err)
+		}
+		bounded.Body = body
+	}
+	return r.Send(bounded, ref)
+}
+
+// pause waits before the next attempt, longer each time, and as long as the store asks for. It reports false when there is no time for it.
+func pause(ctx context.Context, attempt int, reply Reply) bool {
+	wait := firstPause << (2 * (attempt - 1))
+	// Writers that met once would meet again and again if all waited equally long.
+	wait += rand.N(wait / 2)
+	if seconds, err := strconv.Atoi(reply.Header.Get("Retry-After")); err == nil {
+		wait = max(wait, time.Duration(min(seconds, math.MaxInt32))*time.Second)
+	}
+	if end, ok := ctx.Deadline(); wait > longestPause || ok && time.Until(end) <= wait {
+		return false
+	}
+	timer := time.NewTimer(wait)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
 }
 
 func (r *Remote) once(request *http.Request, ref Ref) (Reply, error) {
