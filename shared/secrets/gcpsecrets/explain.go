@@ -60,12 +60,16 @@ func (s *session) explain(reply secrets.Reply, permission string) error {
 	case reply.Status == http.StatusForbidden && out.Error.Status == denied && permission == permissionList:
 		return refuse("this function's service account may not list its versions, which is needed because no alias says which one is meant; "+
 			"give it "+permissionList+" (roles/secretmanager.viewer) or give the version an alias", cause)
+	case reply.Status == http.StatusForbidden && out.Error.Status == denied && permission != permissionRead:
+		return refuse("this function's service account may not replace it; it needs "+permission+" on this secret", cause)
 	case reply.Status == http.StatusForbidden && out.Error.Status == denied:
 		return refuse("this function's service account may not read it; it needs "+permissionRead+" (roles/secretmanager.secretAccessor) on this secret", cause)
 	case reply.Status == http.StatusNotFound && out.Error.Status == notFound:
 		return refuse("Google Secret Manager has no such secret or version", errors.Join(secrets.ErrNotFound, cause))
 	case reply.Status == http.StatusBadRequest && out.Error.Status == precondition:
 		return refuse("this version is disabled or destroyed", errors.Join(secrets.ErrUnusable, cause))
+	case reply.Status == http.StatusConflict && out.Error.Status == aborted:
+		return refuse("somebody else is changing it", cause)
 	case reply.Status == http.StatusBadRequest && out.Error.Status == invalid:
 		return refuse("Google Secret Manager does not take this name or version", cause)
 	}

@@ -1,4 +1,4 @@
-// Package gcpsecrets reads secrets from Google Secret Manager over REST.
+// Package gcpsecrets reads and replaces secrets in Google Secret Manager over REST.
 //
 // The version in use is the one that the alias current names, and the one before it is named by the alias previous: whoever rotates
 // moves both in one step. A secret without these aliases, as most are that nobody rotates yet, is read at its newest enabled version,
@@ -30,10 +30,12 @@ const (
 	// maxPages bounds the search for an enabled version. A page has up to 100.
 	maxPages = 10
 
-	notFound       = "NOT_FOUND"
-	invalid        = "INVALID_ARGUMENT"
-	precondition   = "FAILED_PRECONDITION"
-	denied         = "PERMISSION_DENIED"
+	notFound     = "NOT_FOUND"
+	invalid      = "INVALID_ARGUMENT"
+	precondition = "FAILED_PRECONDITION"
+	aborted      = "ABORTED"
+	denied       = "PERMISSION_DENIED"
+
 	permissionRead = "secretmanager.versions.access"
 	permissionList = "secretmanager.versions.list"
 )
@@ -48,7 +50,7 @@ type Options struct {
 	Endpoint string
 	// Transport sends the requests. Nil means [http.DefaultTransport].
 	Transport http.RoundTripper
-	// Timeout bounds one read, with all requests that it takes. Zero means 3 s.
+	// Timeout bounds one read, with all requests that it takes. A [Store] gives each request so much time. Zero means 3 s.
 	Timeout time.Duration
 }
 
@@ -206,22 +208,33 @@ func (s *session) access(ctx context.Context, version string) (secrets.Secret, e
 	if err != nil {
 		return secrets.Secret{}, err
 	}
-	var out struct {
-		Name    string `json:"name"`
-		Payload struct {
-			Data       []byte  `json:"data"`
-			DataCRC32C *string `json:"dataCrc32c"`
-		} `json:"payload"`
-	}
+	var out accessed
 	if err := reply.Decode(&out, s.ref); err != nil {
 		return secrets.Secret{}, err
 	}
+	return s.secret(out)
+}
+
+// accessed is the reply with the content of one version.
+type accessed struct {
+	Name    string `json:"name"`
+	Payload struct {
+		Data       []byte  `json:"data"`
+		DataCRC32C *string `json:"dataCrc32c"`
+	} `json:"payload"`
+}
+
+// secret checks what was read, and selects what the reference means of it.
+func (s *session) secret(out accessed) (secrets.Secret, error) {
 	number, ok := numberOf(out.Name)
 	if !ok {
 		return secrets.Secret{}, &secrets.Error{Ref: s.ref, Reason: "the store's reply names no version"}
 	}
 	if sum := out.Payload.DataCRC32C; sum != nil && *sum != checksum(out.Payload.Data) {
 		return secrets.Secret{}, &secrets.Error{Ref: s.ref, Reason: "the store's reply was damaged on its way: the checksum differs"}
+	}
+	if string(out.Payload.Data) == placeholder {
+		return secrets.Secret{}, &secrets.Error{Ref: s.ref, Reason: "nothing has been stored in it yet", Err: secrets.ErrNotFound}
 	}
 	value, err := s.ref.Select(string(out.Payload.Data))
 	if err != nil {

@@ -2,6 +2,7 @@ package gcpsecrets_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"net/http"
@@ -67,6 +68,7 @@ type world struct {
 	*issuer
 	t      *testing.T
 	server *gcpsecretmanager.Server
+	url    string
 	reader *gcpsecrets.Reader
 	denied sync.Map // permissions that the reader does not have
 }
@@ -92,6 +94,7 @@ func newHastyWorld(t *testing.T, options gcpsecretmanager.Options, timeout time.
 	w.server = gcpsecretmanager.New(options)
 	listener := httptest.NewServer(checked(t, w.server))
 	t.Cleanup(listener.Close)
+	w.url = listener.URL
 	var err error
 	w.reader, err = gcpsecrets.New(gcpsecrets.Options{Project: "local-project", Authorizer: w.issuer, Endpoint: listener.URL + "/", Timeout: timeout})
 	if err != nil {
@@ -123,13 +126,25 @@ func checked(t *testing.T, next http.Handler) http.Handler {
 // operate makes a call as somebody who may do everything.
 func (w *world) operate(verb, rest string) {
 	w.t.Helper()
+	w.call(verb, rest, new(any))
+}
+
+// call makes such a call about a secret, or about all of them, and reads the reply.
+func (w *world) call(verb, rest string, into any) {
+	w.t.Helper()
 	path, body, _ := strings.Cut(rest, " ")
-	request := httptest.NewRequest(verb, "/v1/projects/local-project/secrets/"+path, strings.NewReader(body))
+	if !strings.HasPrefix(path, "?") {
+		path = "/" + path
+	}
+	request := httptest.NewRequest(verb, "/v1/projects/local-project/secrets"+path, strings.NewReader(body))
 	request.Header.Set("Authorization", "Bearer operator")
 	recorder := httptest.NewRecorder()
 	w.server.ServeHTTP(recorder, request)
 	if recorder.Code != http.StatusOK {
 		w.t.Errorf("%s %s: %d %s", verb, rest, recorder.Code, recorder.Body)
+	}
+	if err := json.Unmarshal(recorder.Body.Bytes(), into); err != nil {
+		w.t.Error(err)
 	}
 }
 
@@ -258,7 +273,9 @@ func TestTheNewestEnabledVersionIsFoundWithoutAliases(t *testing.T) {
 	w.operate("POST", "key/versions/130:enable {}")
 	w.want("when the newest is enabled", "key", "130=v130 "+listing)
 	for n := 1; n <= 130; n++ {
-		w.operate("POST", "key/versions/"+strconv.Itoa(n)+":destroy {}")
+		if n != 19 {
+			w.operate("POST", "key/versions/"+strconv.Itoa(n)+":destroy {}")
+		}
 	}
 	w.denied.Delete("secretmanager.versions.list")
 	w.want("when nothing is enabled", "key", "(none of its versions is enabled) (there is no previous version)")
