@@ -1,8 +1,8 @@
-// Package keyvault reads secrets from Azure Key Vault over REST.
+// Package keyvault reads and replaces secrets in Azure Key Vault over REST.
 //
 // The version in use is the newest one that is enabled and whose dates allow it: a version that is not valid yet waits for its day, and
 // the service itself does not heed these dates (https://learn.microsoft.com/azure/key-vault/secrets/about-secrets). The one before it
-// is the next older one of which the same is true.
+// is the next older one of which the same is true, unless a rotation has noted which one it is.
 //
 // The package must not know what a secret is for, nor where its access tokens come from.
 package keyvault
@@ -51,7 +51,7 @@ type Options struct {
 	Endpoint string
 	// Transport sends the requests. Nil means [http.DefaultTransport].
 	Transport http.RoundTripper
-	// Timeout bounds one read, with all requests that it takes. Zero means 3 s.
+	// Timeout bounds one read, with all requests that it takes. A [Store] gives each request so much time. Zero means 3 s.
 	Timeout time.Duration
 }
 
@@ -121,7 +121,8 @@ func (r *Reader) Current(ctx context.Context, ref secrets.Ref) (secrets.Secret, 
 	return s.secret(found)
 }
 
-// Previous returns the newest version that may be used besides the current one. It needs the right to list secrets.
+// Previous returns the version that the current one took the place of, as far as a [Store] has noted that, or else the newest one that may be
+// used besides the current one. It needs the right to list secrets.
 func (r *Reader) Previous(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 	s, err := r.session(ref)
 	if err != nil {
@@ -146,7 +147,7 @@ func (r *Reader) Previous(ctx context.Context, ref secrets.Ref) (secrets.Secret,
 			return secrets.Secret{}, secrets.NoPrevious(ref)
 		}
 	}
-	before := newestUsable(versions, *current)
+	before := previousOf(versions, *current)
 	if before == nil {
 		return secrets.Secret{}, secrets.NoPrevious(ref)
 	}
@@ -154,6 +155,20 @@ func (r *Reader) Previous(ctx context.Context, ref secrets.Ref) (secrets.Secret,
 		return secrets.Secret{}, err
 	}
 	return s.secret(before)
+}
+
+// previousOf returns the version before the current one. Should it be one that must not be used any more, there is none.
+func previousOf(versions []version, current version) *version {
+	id := current.tags[tagPrevious]
+	if id == "" {
+		return newestUsable(versions, current)
+	}
+	for i, v := range versions {
+		if v.id == id && v.refused(time.Now()) == "" {
+			return &versions[i]
+		}
+	}
+	return nil
 }
 
 // newestUsable returns the newest of the versions that may be used now, apart from one and from what is newer than that one.
@@ -173,10 +188,13 @@ func newestUsable(versions []version, but version) *version {
 
 // session is one read of one secret.
 type session struct {
-	reader *Reader
-	ref    secrets.Ref // as the caller wrote it
-	own    secrets.Ref // as this store understands it
-	base   *url.URL    // the URL of the secret
+	ref  secrets.Ref // as the caller wrote it
+	own  secrets.Ref // as this store understands it
+	base *url.URL    // the URL of the secret
+	// send sends a request.
+	send func(*http.Request, secrets.Ref) (secrets.Reply, error)
+	// missing says that the caller may not do something, and what would help.
+	missing func(action string) string
 }
 
 func (r *Reader) session(ref secrets.Ref) (*session, error) {
@@ -202,7 +220,7 @@ func (r *Reader) session(ref secrets.Ref) (*session, error) {
 		return nil, &secrets.Error{Ref: ref, Reason: "no URL can be made of it", Err: err}
 	}
 	base.Path = "/secrets/" + name
-	return &session{reader: r, ref: ref, own: own, base: base}, nil
+	return &session{ref: ref, own: own, base: base, send: r.remote.Send, missing: mayNotRead}, nil
 }
 
 // secret selects what the reference means of a version that was read with its value.

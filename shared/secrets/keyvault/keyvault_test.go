@@ -77,6 +77,8 @@ type world struct {
 const (
 	getSecret    = "Microsoft.KeyVault/vaults/secrets/getSecret/action"
 	readMetadata = "Microsoft.KeyVault/vaults/secrets/readMetadata/action"
+	setSecret    = "Microsoft.KeyVault/vaults/secrets/setSecret/action"
+	updateSecret = "Microsoft.KeyVault/vaults/secrets/update/action"
 )
 
 func newWorld(t *testing.T) *world {

@@ -1,6 +1,7 @@
 package keyvault
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net/http"
@@ -8,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/go-json-experiment/json"
 	"github.com/postern-ai/postern/shared/secrets"
 )
 
@@ -21,6 +23,9 @@ type version struct {
 	notBefore time.Time
 	expires   time.Time
 	created   time.Time
+	// contentType and tags are for whoever uses the secret.
+	contentType string
+	tags        map[string]string
 }
 
 // refused says why a version must not be used at a time. The empty text means that it may.
@@ -38,9 +43,11 @@ func (v version) refused(now time.Time) string {
 
 // bundle is a version on the wire (https://learn.microsoft.com/rest/api/keyvault/secrets/get-secret/get-secret).
 type bundle struct {
-	ID         string `json:"id"`
-	Value      string `json:"value"`
-	Attributes struct {
+	ID          string            `json:"id"`
+	Value       string            `json:"value"`
+	ContentType string            `json:"contentType"`
+	Tags        map[string]string `json:"tags"`
+	Attributes  struct {
 		Enabled   *bool  `json:"enabled"`
 		NotBefore *int64 `json:"nbf"`
 		Expires   *int64 `json:"exp"`
@@ -55,8 +62,10 @@ func versionOf(id string) (string, bool) {
 	if !ok || !ok2 || !strings.HasSuffix(rest, "/secrets") || name == "" || strings.Trim(name, hexDigits+nameRest) != "" {
 		return "", false
 	}
-	return version, len(version) == 32 && strings.Trim(version, hexDigits) == ""
+	return version, isVersion(version)
 }
+
+func isVersion(text string) bool { return len(text) == 32 && strings.Trim(text, hexDigits) == "" }
 
 // cutLast cuts a path before its last part.
 func cutLast(path string) (before, last string, ok bool) {
@@ -87,6 +96,7 @@ func (b bundle) version() (version, bool) {
 	return version{
 		id: id, value: b.Value, enabled: b.Attributes.Enabled == nil || *b.Attributes.Enabled,
 		notBefore: at(b.Attributes.NotBefore), expires: at(b.Attributes.Expires), created: at(b.Attributes.Created),
+		contentType: b.ContentType, tags: b.Tags,
 	}, true
 }
 
@@ -95,13 +105,8 @@ func unusable(err error) bool { return errors.Is(err, secrets.ErrUnusable) }
 
 // get reads one version, or the newest one. A version that must not be used is an error that wraps [secrets.ErrUnusable].
 func (s *session) get(ctx context.Context, id string) (*version, error) {
-	address := *s.base
-	if id != "" {
-		address.Path += "/" + id
-	}
-	address.RawQuery = "api-version=" + apiVersion
 	var out bundle
-	if err := s.fetch(ctx, &address, &out); err != nil {
+	if err := s.call(ctx, call{address: s.address(id), action: actionGet, into: &out}); err != nil {
 		return nil, err
 	}
 	v, ok := out.version()
@@ -116,16 +121,14 @@ func (s *session) get(ctx context.Context, id string) (*version, error) {
 
 // list returns all versions, without their values, in no particular order: the service has none.
 func (s *session) list(ctx context.Context) ([]version, error) {
-	address := *s.base
-	address.Path += "/versions"
-	address.RawQuery = "api-version=" + apiVersion
+	address := s.address("versions")
 	var versions []version
 	for range maxPages {
 		var page struct {
 			Value    []bundle `json:"value"`
 			NextLink string   `json:"nextLink"`
 		}
-		if err := s.fetch(ctx, &address, &page); err != nil {
+		if err := s.call(ctx, call{address: address, action: actionList, into: &page}); err != nil {
 			return nil, err
 		}
 		for _, item := range page.Value {
@@ -146,19 +149,66 @@ func (s *session) list(ctx context.Context) ([]version, error) {
 	return nil, &secrets.Error{Ref: s.ref, Reason: "the store's list of versions does not end"}
 }
 
-func (s *session) fetch(ctx context.Context, address *url.URL, into any) error {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, address.String(), nil)
+// name returns the secret's name in its vault.
+func (s *session) name() string {
+	_, name, _ := cutLast(s.base.Path)
+	return name
+}
+
+// address returns the URL of the secret, or of a part of it.
+func (s *session) address(part string) *url.URL {
+	address := *s.base
+	if part != "" {
+		address.Path += "/" + part
+	}
+	address.RawQuery = "api-version=" + apiVersion
+	return &address
+}
+
+// The data actions of Key Vault that this package needs (https://learn.microsoft.com/azure/key-vault/general/rbac-guide).
+const (
+	actionGet    = "Microsoft.KeyVault/vaults/secrets/getSecret/action"
+	actionList   = "Microsoft.KeyVault/vaults/secrets/readMetadata/action"
+	actionSet    = "Microsoft.KeyVault/vaults/secrets/setSecret/action"
+	actionUpdate = "Microsoft.KeyVault/vaults/secrets/update/action"
+)
+
+// call is one request about a secret.
+type call struct {
+	// method is GET when it is empty.
+	method  string
+	address *url.URL
+	// action is what the caller has to be allowed.
+	action string
+	// body is what is sent as JSON. Nil means nothing.
+	body any
+	// into is what the reply is read into.
+	into any
+}
+
+func (s *session) call(ctx context.Context, c call) error {
+	var body []byte
+	if c.body != nil {
+		var err error
+		if body, err = json.Marshal(c.body); err != nil {
+			return &secrets.Error{Ref: s.ref, Reason: "no request can be made of it"}
+		}
+	}
+	request, err := http.NewRequestWithContext(ctx, c.method, c.address.String(), bytes.NewReader(body))
 	if err != nil {
 		return &secrets.Error{Ref: s.ref, Reason: "no URL can be made of it", Err: err}
 	}
-	reply, err := s.reader.remote.Send(request, s.ref)
+	if c.body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	reply, err := s.send(request, s.ref)
 	if err != nil {
 		return err
 	}
 	if reply.Status != http.StatusOK {
-		return s.explain(reply)
+		return s.explain(reply, c.action)
 	}
-	return reply.Decode(into, s.ref)
+	return reply.Decode(c.into, s.ref)
 }
 
 // tenantOf finds the directory in a vault's challenge: authorization="https://login.example.com/TENANT".
@@ -184,7 +234,7 @@ func isUUID(text string) bool {
 }
 
 // explain says in our own words why the vault refused. What it wrote is not shown, because it repeats names, callers and resource ids.
-func (s *session) explain(reply secrets.Reply) error {
+func (s *session) explain(reply secrets.Reply, action string) error {
 	refuse := func(reason string, cause error) error {
 		return &secrets.Error{Ref: s.ref, Reason: reason, Err: cause}
 	}
@@ -208,6 +258,10 @@ func (s *session) explain(reply secrets.Reply) error {
 		return refuse(reason, nil)
 	case reply.Status == http.StatusNotFound && out.Error.Code == "SecretNotFound":
 		return refuse("Azure Key Vault has no such secret or version", secrets.ErrNotFound)
+	case reply.Status == http.StatusConflict && inner == "ObjectIsDeletedButRecoverable":
+		return refuse("a deleted secret still has the name "+s.name()+"; recover or purge that", nil)
+	case reply.Status == http.StatusBadRequest && out.Error.Code == "BadParameter" && action == actionSet:
+		return refuse("Key Vault does not take this value or these tags", nil)
 	case reply.Status != http.StatusForbidden || out.Error.Code != "Forbidden":
 		return reply.Unexpected(s.ref)
 	case inner == "SecretDisabled":
@@ -219,5 +273,9 @@ func (s *session) explain(reply secrets.Reply) error {
 	case inner == "ForbiddenByFirewall" || inner == "ForbiddenByConnection":
 		return refuse("the vault's network rules do not let this function in", nil)
 	}
-	return refuse("this function's identity may not read it; give it the role Key Vault Secrets User on the vault", nil)
+	return refuse(s.missing(action), nil)
+}
+
+func mayNotRead(string) string {
+	return "this function's identity may not read it; give it the role Key Vault Secrets User on the vault"
 }
