@@ -4,7 +4,38 @@ locals {
   # A function URL with IAM takes the Authorization header for its signature,
   # so a document with both kinds of callers cannot work there.
   authorization = length(var.callers) > 0 ? "AWS_IAM" : "NONE"
-  principals    = length(var.callers) > 0 ? var.callers : toset(["*"])
+  # By a name that is known before the principal is.
+  principals = (
+    local.authorization == "NONE" ? { "*" = "*" } :
+    local.requires_mfa ? { mfa = aws_iam_role.callers[0].arn } :
+    { for c in var.callers : c => c }
+  )
+
+  # A second factor that the document requires. The function cannot see whether
+  # an IAM caller had one, so nobody but the holders of a role may call it, and
+  # nobody gets the role without one.
+  requires_mfa = local.authorization == "AWS_IAM" && anytrue(concat(
+    [for u in local.entries : try(tobool(u.mfa_required), false)],
+    [for r in try(local.parsed.policy, []) : contains(["users", "always"], try(r.mfa, ""))],
+  ))
+}
+
+resource "aws_iam_role" "callers" {
+  count                = local.requires_mfa ? 1 : 0
+  name                 = "${var.name}-callers"
+  description          = "Whoever has it may call the gateway; it takes a second factor to get it"
+  max_session_duration = 3600
+  tags                 = var.tags
+
+  assume_role_policy = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { AWS = sort(var.callers) }
+      Action    = "sts:AssumeRole"
+      Condition = { Bool = { "aws:MultiFactorAuthPresent" = "true" } }
+    }]
+  })
 }
 
 resource "aws_cloudwatch_log_group" "gateway" {
@@ -31,7 +62,7 @@ resource "aws_lambda_function" "gateway" {
   tags                           = var.tags
 
   environment {
-    variables = { POSTERN_CONFIG = local.text }
+    variables = merge({ POSTERN_CONFIG = local.text }, local.requires_mfa ? { POSTERN_IAM_MFA = "true" } : {})
   }
 
   logging_config {

@@ -236,8 +236,8 @@ func (p *page) mfa(d *config.Document) {
 		p.line("  - ", text+"; otherwise the answer is 401 with the challenge of RFC 9470, or with Entra's")
 	}
 	if d.PlatformCallers {
-		p.line("  - ", "an identity that AWS IAM has admitted cannot show it to the function: IAM itself has to ask, by the condition aws:MultiFactorAuthPresent on lambda:InvokeFunctionUrl, and "+
-			config.MFAVariable+"=true says that it does (the Terraform module sets both)")
+		p.line("  - ", "an identity that AWS IAM has admitted cannot show it to the function: IAM itself has to ask, by a role whose trust policy has the condition aws:MultiFactorAuthPresent and which alone may lambda:InvokeFunctionUrl, and "+
+			config.MFAVariable+"=true says that it is so (the Terraform module sets both)")
 		p.line("  - ", "the identities of Cloud Run and of App Service cannot show it at all")
 	}
 }

@@ -165,7 +165,7 @@ func (d *Document) settleMFA(cloud Cloud, getenv func(string) string) []Problem 
 	what := Problem{Path: d.mfaPath(), Message: "the identity that the platform's IAM admits does not say whether there was a second factor"}
 	switch {
 	case cloud == AWS:
-		what.Remedy = "let the IAM of this function ask for it with the condition aws:MultiFactorAuthPresent and say so with " + MFAVariable + "=true, as the Terraform module does"
+		what.Remedy = "let IAM ask for it, by a role that takes aws:MultiFactorAuthPresent to assume and alone may call, and say so with " + MFAVariable + "=true, as the Terraform module does"
 	default:
 		what.Remedy = "serve callers by tokens that show it, described under callers and mfa"
 	}

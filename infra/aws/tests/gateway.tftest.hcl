@@ -123,6 +123,30 @@ run "a_document_that_is_one_upstream_with_iam_callers" {
   }
 }
 
+run "iam_callers_of_whom_a_second_factor_is_required" {
+  variables {
+    config_file = "tests/testdata/mfa.yaml"
+    callers     = ["arn:aws:iam::111122223333:user/bob", "arn:aws:iam::111122223333:user/alice"]
+  }
+  assert {
+    condition = jsondecode(aws_iam_role.callers[0].assume_role_policy).Statement == [{
+      Effect    = "Allow"
+      Principal = { AWS = ["arn:aws:iam::111122223333:user/alice", "arn:aws:iam::111122223333:user/bob"] }
+      Action    = "sts:AssumeRole"
+      Condition = { Bool = { "aws:MultiFactorAuthPresent" = "true" } }
+    }]
+    error_message = "nobody gets the role of callers without a second factor"
+  }
+  assert {
+    condition     = [for p in aws_lambda_permission.url : p.principal] == [aws_iam_role.callers[0].arn] && [for p in aws_lambda_permission.invoke : p.principal] == [aws_iam_role.callers[0].arn]
+    error_message = "nobody may call without the role"
+  }
+  assert {
+    condition     = aws_lambda_function.gateway.environment[0].variables["POSTERN_IAM_MFA"] == "true"
+    error_message = "the function is told that IAM asks for the second factor"
+  }
+}
+
 run "a_document_with_api_tokens" {
   variables {
     config_file = "tests/testdata/tokens.yaml"
