@@ -122,6 +122,9 @@ func TestTheDocumentsOfTestsAndExamplesLoad(t *testing.T) {
 			environment := map[string]string{
 				"POSTERN_CONFIG": read(t, name), "POSTERN_PLATFORM_IAM": "true", "AWS_REGION": "eu-west-1", "GOOGLE_CLOUD_PROJECT": "my-project",
 			}
+			if cloud == config.AWS {
+				environment[config.MFAVariable] = "true"
+			}
 			if _, err := config.FromEnvironment(cloud, func(name string) string { return environment[name] }, os.ReadFile); err != nil {
 				t.Errorf("%s: %v", name, err)
 			}
