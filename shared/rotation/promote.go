@@ -1,0 +1,219 @@
+package rotation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/postern-ai/postern/shared/audit"
+	"github.com/postern-ai/postern/shared/secrets"
+)
+
+const (
+	// patience is how long a new key may be unknown to its service, besides what its issuer declares.
+	patience = 30 * time.Minute
+	// stillProven is how long a proof lasts.
+	stillProven = 10 * time.Minute
+	// reminder is how often an operator is told again.
+	reminder = 24 * time.Hour
+)
+
+// await looks whether an operator has staged a key.
+func (p *pass) await(ctx context.Context) (bool, error) {
+	inventory, err := p.inspect(ctx, audit.StepReconcile)
+	if err != nil {
+		return false, err
+	}
+	staged := inventory.Staged
+	if staged.ID == "" {
+		return false, p.remind(ctx, "make a new key at the provider and stage it in the secret store", wall().Add(p.c.Grace))
+	}
+	found, err := p.read(ctx, staged.ID)
+	if err != nil {
+		return false, because(audit.StepReconcile, err)
+	}
+	if mark := p.mark(found.key); mark == p.r.Current.Fingerprint {
+		return false, p.remind(ctx, "the staged key is the one in use: stage a new one", wall().Add(p.c.Grace))
+	}
+	key := Key{}
+	if identifier, ok := p.c.Issuer.(Identifier); ok {
+		id, err := identifier.Identify(ctx, found.key)
+		if err != nil && !errors.Is(err, ErrRefused) {
+			return false, because(audit.StepReconcile, err)
+		}
+		key.ID = id
+	}
+	p.r.Cycle.Attempt++
+	return true, p.pend(ctx, key, staged, found.key)
+}
+
+// remind tells an operator what to do, once a day.
+func (p *pass) remind(ctx context.Context, task string, due time.Time) error {
+	p.wait(task, time.Time{})
+	if wall().Before(p.r.Reminded.Add(reminder)) {
+		return nil
+	}
+	p.r.Reminded = wall()
+	if err := p.tellOperator(task, due); err != nil {
+		return err
+	}
+	return p.save(ctx)
+}
+
+// verify has the pending key prove itself.
+func (p *pass) verify(ctx context.Context) (bool, error) {
+	found, err := p.read(ctx, p.r.Pending.Version)
+	if err != nil {
+		if errors.Is(err, secrets.ErrNotFound) || errors.Is(err, secrets.ErrUnusable) {
+			return false, p.reject(ctx, err)
+		}
+		return false, because(audit.StepVerify, err)
+	}
+	if p.mark(found.key) != p.r.Pending.Fingerprint {
+		return false, p.reject(ctx, fmt.Errorf("somebody has staged another key meanwhile: %w", secrets.ErrConflict))
+	}
+	c := &p.r.Cycle
+	begun := time.Now()
+	tries, err := p.prove(ctx, found.key)
+	c.Tries += tries
+	c.Took += time.Since(begun).Milliseconds()
+	switch {
+	case errors.Is(err, ErrRejected) && wall().Before(c.Verifying.Add(patience+p.c.Issuer.Traits().Propagation)):
+		// New keys are not known everywhere at once.
+		p.wait("the new key is not accepted yet", time.Time{})
+		return false, p.save(ctx)
+	case errors.Is(err, ErrRejected):
+		return false, p.reject(ctx, err)
+	case err != nil:
+		return false, because(audit.StepVerify, err)
+	}
+	inventory, err := p.inspect(ctx, audit.StepVerify)
+	if err != nil {
+		return false, err
+	}
+	c.Verified, p.r.From = wall(), inventory.Current.ID
+	return true, p.enter(ctx, Promoting)
+}
+
+// prove uses a key as often in a row as proves it.
+func (p *pass) prove(ctx context.Context, key secrets.Value) (tries int, err error) {
+	for range max(1, p.c.Successes, p.c.Issuer.Traits().Successes) {
+		tries++
+		if err = p.c.Verifier.Verify(ctx, key); err != nil {
+			return tries, err
+		}
+	}
+	return tries, nil
+}
+
+// reject gives a pending key up, and orders another.
+func (p *pass) reject(ctx context.Context, cause error) error {
+	failed := because(audit.StepVerify, cause)
+	traits := p.c.Issuer.Traits()
+	if traits.Overlap == InPlace {
+		return failed // it is the only key that there is
+	}
+	if err := p.job.Store.Drop(ctx, p.ref(), p.r.Pending.Version); err != nil {
+		return errors.Join(failed, because(audit.StepVerify, err))
+	}
+	if traits.Recovery == Assisted {
+		p.r.Pending, p.r.Reminded = held{}, time.Time{}
+		return errors.Join(failed, p.enter(ctx, Waiting))
+	}
+	if traits.Overlap == Parallel && p.r.Pending.KeyID != "" {
+		pending := p.r.Pending.key()
+		if err := p.c.Issuer.Revoke(ctx, pending); err != nil {
+			return errors.Join(failed, err)
+		}
+		if err := p.tellOrphan(pending); err != nil {
+			return errors.Join(failed, err)
+		}
+	}
+	if p.r.Cycle.Fixed {
+		// The store's own rotation takes one value for its cycle. It has to begin another one.
+		return errors.Join(failed, p.abort(ctx))
+	}
+	return errors.Join(failed, p.again(ctx))
+}
+
+// promote makes the proven key current.
+func (p *pass) promote(ctx context.Context) (bool, error) {
+	r := p.r
+	if wall().After(r.Cycle.Verified.Add(stillProven)) {
+		return true, p.enter(ctx, Verifying)
+	}
+	version, err := p.job.Store.Promote(ctx, p.ref(), secrets.Promotion{To: r.Pending.Version, From: r.From})
+	if errors.Is(err, secrets.ErrConflict) {
+		// Somebody else has changed the secret. What is current now is looked at anew, and so is the key.
+		return false, errors.Join(because(audit.StepPromote, err), p.enter(ctx, Verifying))
+	}
+	if err != nil {
+		return false, because(audit.StepPromote, err)
+	}
+	now := wall()
+	r.Previous, r.Current, r.Pending = r.Current, r.Pending, held{}
+	// Usually it is that. If somebody else's was current in between, ours is still the one to revoke.
+	r.Previous.Version = r.From
+	r.Current.Version, r.Promoted, r.From = version.ID, now, ""
+	r.RevokeAfter = now.Add(p.overlap())
+	r.Failures = failures{}
+	if err := p.tellRotated(); err != nil {
+		return false, err
+	}
+	if err := p.enter(ctx, Grace); err != nil {
+		return false, err
+	}
+	p.rotated = true
+	// What has happened is told before the old key ends. An emergency does not wait for it.
+	if err := p.publish(ctx); err != nil && !r.Cycle.Emergency {
+		return false, err
+	}
+	return true, nil
+}
+
+// overlap is for how long both keys are to be valid.
+func (p *pass) overlap() time.Duration {
+	if p.r.Cycle.Emergency || p.c.Issuer.Traits().Overlap == InPlace {
+		return 0
+	}
+	return p.c.Grace
+}
+
+// rollBack makes the previous key current again.
+func (p *pass) rollBack(ctx context.Context) (bool, error) {
+	r := p.r
+	if r.Previous.Disabled {
+		disabler, ok := p.c.Issuer.(Disabler)
+		if !ok {
+			return false, because(audit.StepPromote, fmt.Errorf("the old key has been disabled, and its issuer cannot enable it: %w", ErrRefused))
+		}
+		if err := disabler.Enable(ctx, r.Previous.key()); err != nil {
+			return false, because(audit.StepPromote, err)
+		}
+		r.Previous.Disabled = false
+		if err := p.save(ctx); err != nil {
+			return false, err
+		}
+	}
+	found, err := p.read(ctx, r.Previous.Version)
+	if err != nil {
+		return false, because(audit.StepPromote, err)
+	}
+	r.Cycle.Tries, err = p.prove(ctx, found.key)
+	if err != nil {
+		return false, because(audit.StepVerify, err)
+	}
+	version, err := p.job.Store.Promote(ctx, p.ref(), secrets.Promotion{To: r.Previous.Version, From: r.Current.Version})
+	if err != nil {
+		return false, because(audit.StepPromote, err)
+	}
+	now := wall()
+	r.Current, r.Previous = r.Previous, r.Current
+	r.Current.Version, r.Promoted, r.RevokeAfter, r.Failures = version.ID, now, now.Add(p.c.Grace), failures{}
+	if err := p.tellRotated(); err != nil {
+		return false, err
+	}
+	p.rotated = true
+	return true, p.enter(ctx, Grace)
+}
