@@ -40,6 +40,10 @@ func (p *pass) create(ctx context.Context) (bool, error) {
 	switch {
 	case p.fresh:
 	case p.r.Cycle.Unsent:
+		// A key that nobody knows may be what there is no room for another one.
+		if err := p.reap(ctx); err != nil {
+			return false, err
+		}
 		// From here on there may be a key.
 		p.r.Cycle.Unsent, p.r.Cycle.Ordered = false, wall()
 		if err := p.save(ctx); err != nil {
@@ -88,6 +92,9 @@ func (p *pass) make(ctx context.Context, old content) (bool, error) {
 	order := p.orderOf(old)
 	if p.c.Issuer.Traits().Recovery == Chosen {
 		return p.makeChosen(ctx, order, old)
+	}
+	if err := p.holds(); err != nil {
+		return false, err
 	}
 	issued, err := p.c.Issuer.Create(ctx, order)
 	if err != nil {
@@ -184,10 +191,21 @@ func (p *pass) unstaged(ctx context.Context, key Key, cause error) error {
 	if err != nil || inventory.Staged.Cycle == p.r.Cycle.Stage {
 		return failed
 	}
-	if err := p.end(ctx, key); err != nil {
-		return errors.Join(failed, err)
+	return errors.Join(failed, p.giveUp(ctx, key))
+}
+
+// giveUp orders anew and revokes keys that will not be used. That they will not is written down first, so that no other run, which may have
+// taken over meanwhile, has begun to use them. A key that is left then is an orphan.
+func (p *pass) giveUp(ctx context.Context, keys ...Key) error {
+	if err := p.again(ctx); err != nil {
+		return err
 	}
-	return errors.Join(failed, p.again(ctx))
+	for _, key := range keys {
+		if err := p.end(ctx, key); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // again orders anew: another key under another name.
@@ -217,6 +235,7 @@ func (p *pass) resume(ctx context.Context, inventory secrets.Inventory) (bool, e
 		return false, because(audit.StepReconcile, err)
 	}
 	if p.c.Issuer.Traits().Recovery == Chosen {
+		p.suspect() // it may be sent twice
 		return true, p.orderChosen(ctx, inventory.Staged, found.key)
 	}
 	key, err := p.keyOf(ctx, found.key)
@@ -287,19 +306,9 @@ func (p *pass) reconcile(ctx context.Context, old content) (bool, error) {
 		return p.absent(ctx)
 	}
 	if _, ok := p.c.Issuer.(Recoverer); ok {
-		for _, key := range made[1:] {
-			if err := p.end(ctx, key); err != nil {
-				return false, err
-			}
-		}
 		return p.recover(ctx, made[0], old)
 	}
-	for _, key := range made {
-		if err := p.end(ctx, key); err != nil {
-			return false, err
-		}
-	}
-	return false, p.reorder(ctx)
+	return false, p.reorder(ctx, made...)
 }
 
 // absent waits until a key would be listed if there were one, and then orders anew. Should it turn up later, it is an orphan.
@@ -311,9 +320,9 @@ func (p *pass) absent(ctx context.Context) (bool, error) {
 	return false, p.reorder(ctx)
 }
 
-// reorder writes the next attempt down.
-func (p *pass) reorder(ctx context.Context) error {
-	if err := p.again(ctx); err != nil {
+// reorder gives an attempt up and writes the next one down.
+func (p *pass) reorder(ctx context.Context, keys ...Key) error {
+	if err := p.giveUp(ctx, keys...); err != nil {
 		return err
 	}
 	if p.r.Phase != Creating {

@@ -36,6 +36,13 @@ func (p *pass) idle(ctx context.Context) (bool, error) {
 	if err := p.reap(ctx); err != nil {
 		return false, err
 	}
+	// A function that was frozen may have staged long after another had ordered anew.
+	if inventory.Staged.ID != "" && p.r.Cycle.staged(inventory.Staged.Cycle) {
+		if err := p.unstage(ctx, inventory.Staged); err != nil {
+			return false, err
+		}
+		inventory.Staged = secrets.Version{}
+	}
 	reason, at := p.due(inventory)
 	if reason == "" {
 		p.next = at

@@ -159,6 +159,15 @@ func (p *pass) time(ctx context.Context) (bool, error) {
 	return p.lease.Remaining() > stepTime, nil
 }
 
+// holds makes sure, right before something that cannot be undone, that the lease is still there: a function may have been frozen since the step
+// began.
+func (p *pass) holds() error {
+	if p.lease.Remaining() <= 0 {
+		return &ledgerError{fmt.Errorf("the lease has ended: %w", ledger.ErrLost)}
+	}
+	return nil
+}
+
 // reached reports whether the pass was to go no further than here.
 func (p *pass) reached() bool {
 	return p.asked.until != "" && p.r.Cycle.ID == p.asked.cycle && !p.r.Cycle.Aborted && rank(p.r.Phase) >= rank(p.asked.until)
@@ -251,7 +260,15 @@ func (p *pass) fail(ctx context.Context, cause error) error {
 	if f.Count >= mostFailures {
 		p.r.Orphaned, f.Retry = true, time.Time{}
 	}
-	if err := errors.Join(p.tellFailure(), p.save(ctx), p.publish(ctx)); err != nil {
+	err := p.tellFailure()
+	if err == nil {
+		err = p.save(ctx)
+	}
+	// Only what has been written down is told: of two runs that fail at the same step one may be the one that has.
+	if err == nil {
+		err = p.publish(ctx)
+	}
+	if err != nil {
 		return errors.Join(cause, err)
 	}
 	return cause

@@ -63,6 +63,14 @@ func (p *pass) remind(ctx context.Context, task string, due time.Time) error {
 
 // verify has the pending key prove itself.
 func (p *pass) verify(ctx context.Context) (bool, error) {
+	inventory, err := p.inspect(ctx, audit.StepVerify)
+	if err != nil {
+		return false, err
+	}
+	if p.current(inventory) {
+		p.r.Cycle.Verified = wall()
+		return true, p.enter(ctx, Promoting)
+	}
 	found, err := p.read(ctx, p.r.Pending.Version)
 	if err != nil {
 		if errors.Is(err, secrets.ErrNotFound) || errors.Is(err, secrets.ErrUnusable) {
@@ -88,12 +96,16 @@ func (p *pass) verify(ctx context.Context) (bool, error) {
 	case err != nil:
 		return false, because(audit.StepVerify, err)
 	}
-	inventory, err := p.inspect(ctx, audit.StepVerify)
-	if err != nil {
-		return false, err
-	}
 	c.Verified, p.r.From = wall(), inventory.Current.ID
 	return true, p.enter(ctx, Promoting)
+}
+
+// current reports whether an earlier run has made the pending key current and could not write it down. Then it is neither tried nor given up.
+func (p *pass) current(inventory secrets.Inventory) bool {
+	if p.r.Cycle.Verified.IsZero() || inventory.Current.ID == p.r.From {
+		return false
+	}
+	return inventory.Current.ID == p.r.Pending.Version || inventory.Current.Cycle != "" && inventory.Current.Cycle == p.r.Cycle.Stage
 }
 
 // prove uses a key as often in a row as proves it.
@@ -114,27 +126,26 @@ func (p *pass) reject(ctx context.Context, cause error) error {
 	if traits.Overlap == InPlace {
 		return failed // it is the only key that there is
 	}
-	if err := p.job.Store.Drop(ctx, p.ref(), p.r.Pending.Version); err != nil {
-		return errors.Join(failed, because(audit.StepVerify, err))
-	}
-	if traits.Recovery == Assisted {
+	pending := p.r.Pending
+	drop := func() error { return p.job.Store.Drop(ctx, p.ref(), pending.Version) }
+	switch {
+	case traits.Recovery == Assisted:
 		p.r.Pending, p.r.Reminded = held{}, time.Time{}
-		return errors.Join(failed, p.enter(ctx, Waiting))
-	}
-	if traits.Overlap == Parallel && p.r.Pending.KeyID != "" {
-		pending := p.r.Pending.key()
-		if err := p.c.Issuer.Revoke(ctx, pending); err != nil {
+		if err := p.enter(ctx, Waiting); err != nil {
 			return errors.Join(failed, err)
 		}
-		if err := p.tellOrphan(pending); err != nil {
-			return errors.Join(failed, err)
-		}
-	}
-	if p.r.Cycle.Fixed {
+		return errors.Join(failed, drop())
+	case p.r.Cycle.Fixed:
 		// The store's own rotation takes one value for its cycle. It has to begin another one.
-		return errors.Join(failed, p.abort(ctx))
+		if err := p.abort(ctx); err != nil {
+			return errors.Join(failed, err)
+		}
+		return errors.Join(failed, drop())
+	case traits.Overlap == Parallel && pending.KeyID != "":
+		// The staged version goes when the next one is staged.
+		return errors.Join(failed, p.giveUp(ctx, pending.key()))
 	}
-	return errors.Join(failed, p.again(ctx))
+	return errors.Join(failed, p.giveUp(ctx))
 }
 
 // promote makes the proven key current.
@@ -142,6 +153,9 @@ func (p *pass) promote(ctx context.Context) (bool, error) {
 	r := p.r
 	if wall().After(r.Cycle.Verified.Add(stillProven)) {
 		return true, p.enter(ctx, Verifying)
+	}
+	if err := p.holds(); err != nil {
+		return false, err
 	}
 	version, err := p.job.Store.Promote(ctx, p.ref(), secrets.Promotion{To: r.Pending.Version, From: r.From})
 	if errors.Is(err, secrets.ErrConflict) {

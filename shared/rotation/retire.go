@@ -87,6 +87,9 @@ func (p *pass) revoke(ctx context.Context) (bool, error) {
 	if p.r.Previous.KeyID == "" || p.r.Previous.KeyID == p.r.Current.KeyID {
 		return false, because(audit.StepRevoke, errors.New("it is not known which key is the old one"))
 	}
+	if err := p.holds(); err != nil {
+		return false, err
+	}
 	err := p.c.Issuer.Revoke(ctx, p.r.Previous.key())
 	if p.beyond(err) {
 		return p.handOver(ctx)

@@ -5,10 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
 	"github.com/postern-ai/postern/shared/audit"
+	"github.com/postern-ai/postern/shared/ledger"
 	"github.com/postern-ai/postern/shared/secrets"
 )
 
@@ -93,10 +95,14 @@ func (p *pass) reap(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, key := range keys {
-		if !p.orphan(key) {
-			continue
+	keys = slices.DeleteFunc(keys, func(key Key) bool { return !p.orphan(key) })
+	if len(keys) > 0 {
+		// If no other run had begun anything when the list had been read, none of its keys is another run's.
+		if err := p.unchanged(ctx); err != nil {
+			return err
 		}
+	}
+	for _, key := range keys {
 		if err := p.end(ctx, key); err != nil {
 			return err
 		}
@@ -104,6 +110,18 @@ func (p *pass) reap(ctx context.Context) error {
 	if p.r.Suspects != nil && p.r.Phase == Idle && time.Since(p.r.Suspects[len(p.r.Suspects)-1].To) > apart {
 		p.r.Suspects = nil
 		return p.save(ctx)
+	}
+	return nil
+}
+
+// unchanged makes sure that no other run has changed the record since this one has.
+func (p *pass) unchanged(ctx context.Context) error {
+	found, err := p.job.Ledger.Load(ctx, recordKey(p.c.Name))
+	if err == nil && found.Revision != p.saved.Revision {
+		err = fmt.Errorf("another run has gone on: %w", ledger.ErrConflict)
+	}
+	if err != nil {
+		return &ledgerError{err}
 	}
 	return nil
 }
@@ -155,7 +173,8 @@ func (p *pass) suspect() {
 	if p.c.Issuer.Traits().Named {
 		return
 	}
-	p.r.Suspects = append(p.r.Suspects, window{p.r.Cycle.Ordered, wall()})
+	// An order that was sent may still arrive, from a function that is frozen with it in its hands.
+	p.r.Suspects = append(p.r.Suspects, window{p.r.Cycle.Ordered, wall().Add(longestRun)})
 	if most := 2 * mostAttempts; len(p.r.Suspects) > most {
 		p.r.Suspects = p.r.Suspects[len(p.r.Suspects)-most:]
 	}

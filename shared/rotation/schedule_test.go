@@ -1,0 +1,239 @@
+package rotation_test
+
+import (
+	"cmp"
+	"context"
+	"flag"
+	"iter"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/postern-ai/postern/shared/rotation"
+)
+
+// at breaks one call, counted from 0.
+func at(n int, f fault) func(string) fault {
+	count := -1
+	return func(string) fault {
+		if count++; count == n {
+			return f
+		}
+		return none
+	}
+}
+
+// counting breaks nothing and counts.
+func counting(n *int) func(string) fault {
+	return func(string) fault { *n++; return none }
+}
+
+func TestACycleWithoutFaultsComesToRest(t *testing.T) {
+	t.Parallel()
+	for _, k := range kinds() {
+		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(k)
+				w.due()
+				calls := 0
+				runs, err := w.rest(t.Context(), counting(&calls))
+				if err != nil {
+					t.Fatal(err, w.last())
+				}
+				for _, wrong := range w.atRest() {
+					t.Error(wrong)
+				}
+				t.Logf("%d runs, %d calls", runs, calls)
+				// At rest nothing is written.
+				before := w.writes
+				if _, err := w.run(t.Context(), nil); err != nil || w.writes != before {
+					t.Errorf("at rest: %v, %d writes", err, w.writes-before)
+				}
+				if report, _ := w.run(t.Context(), nil); report.Results[0].Outcome != rotation.NotDue {
+					t.Errorf("at rest: %+v", report)
+				}
+				if t.Failed() {
+					t.Log(w.last())
+				}
+			})
+		})
+	}
+}
+
+// A failed test prints the seed of what it has tried.
+var (
+	seed  = flag.Uint64("rotation.seed", 0, "the seed of one schedule to replay")
+	tries = flag.Int("rotation.tries", 100, "how many random schedules are tried for each kind of key")
+)
+
+// schedule is one way in which things go wrong.
+type schedule struct {
+	kind    kind
+	faults  func() func(string) fault
+	forgets bool
+}
+
+// try takes a world through a schedule and returns what is wrong at its end.
+func (s schedule) try(t *testing.T) (wrong []string, log string) {
+	t.Helper()
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(s.kind)
+		w.forgets = s.forgets
+		w.due()
+		if _, err := w.rest(t.Context(), s.faults()); err != nil {
+			wrong = append(wrong, err.Error())
+		}
+		wrong = append(wrong, w.atRest()...)
+		log = w.last()
+	})
+	return wrong, log
+}
+
+// calls is how many calls a cycle without faults takes.
+func (k kind) calls(t *testing.T) int {
+	calls := 0
+	if wrong, log := (schedule{kind: k, faults: func() func(string) fault { return counting(&calls) }}).try(t); len(wrong) > 0 {
+		t.Fatal(wrong, log)
+	}
+	return calls
+}
+
+// each runs a test for every kind of key, beside one another.
+func each(t *testing.T, test func(t *testing.T, k kind)) {
+	t.Parallel()
+	for _, k := range kinds() {
+		t.Run(k.name, func(t *testing.T) {
+			t.Parallel()
+			test(t, k)
+		})
+	}
+}
+
+// TestEveryFaultAtEveryCall breaks each call of a cycle once in each way.
+func TestEveryFaultAtEveryCall(t *testing.T) {
+	each(t, func(t *testing.T, k kind) {
+		schedules := 0
+		for n := range k.calls(t) {
+			for f := failsBefore; f <= freezes; f++ {
+				schedules++
+				wrong, log := schedule{kind: k, faults: func() func(string) fault { return at(n, f) }}.try(t)
+				if len(wrong) > 0 {
+					t.Fatalf("call %d %s: %v\n%s", n, f, wrong, log)
+				}
+			}
+		}
+		t.Logf("%d schedules of one fault", schedules)
+	})
+}
+
+// TestPairsOfFaults breaks two calls, the second near the first more often than far from it.
+func TestPairsOfFaults(t *testing.T) {
+	each(t, func(t *testing.T, k kind) {
+		calls := k.calls(t)
+		tries := 2 * *tries
+		for i := range seeds(tries) {
+			r := rand.New(rand.NewPCG(i, 0))
+			first, f := r.IntN(calls), failsBefore+fault(r.IntN(int(freezes)))
+			second, g := first+1+r.IntN(1+r.IntN(calls)), failsBefore+fault(r.IntN(int(freezes)))
+			wrong, log := schedule{kind: k, faults: func() func(string) fault { return both(at(first, f), at(second, g)) }}.try(t)
+			if len(wrong) > 0 {
+				t.Fatalf("-rotation.seed=%d: call %d %s, call %d %s: %v\n%s", i, first, f, second, g, wrong, log)
+			}
+		}
+		t.Logf("%d schedules of two faults", tries)
+	})
+}
+
+// both is two faults, of which the first wins.
+func both(one, other func(string) fault) func(string) fault {
+	return func(call string) fault {
+		return cmp.Or(one(call), other(call))
+	}
+}
+
+// seeds are the first n seeds, or the one to replay.
+func seeds(n int) iter.Seq[uint64] {
+	return func(yield func(uint64) bool) {
+		if *seed != 0 {
+			yield(*seed)
+			return
+		}
+		for i := range uint64(n) {
+			if !yield(i + 1) {
+				return
+			}
+		}
+	}
+}
+
+// TestSeveralRunners has two to four functions work on the same credential at once, each at its own pace, with faults.
+func TestSeveralRunners(t *testing.T) {
+	each(t, func(t *testing.T, k kind) {
+		tries := *tries
+		for i := range seeds(tries) {
+			var wrong []string
+			log := ""
+			synctest.Test(t, func(t *testing.T) {
+				w := newWorld(k)
+				w.due()
+				w.crowd(t.Context(), i)
+				if _, err := w.rest(t.Context(), nil); err != nil {
+					wrong = append(wrong, err.Error())
+				}
+				wrong = append(wrong, w.atRest()...)
+				log = w.last()
+			})
+			if len(wrong) > 0 {
+				t.Fatalf("-rotation.seed=%d: %v\n%s", i, wrong, log)
+			}
+		}
+		t.Logf("%d schedules of several runners", tries)
+	})
+}
+
+// crowd has several functions run for a while.
+func (w *world) crowd(ctx context.Context, seed uint64) {
+	r := rand.New(rand.NewPCG(seed, 1))
+	var group sync.WaitGroup
+	for range 2 + r.IntN(3) {
+		own := rand.New(rand.NewPCG(r.Uint64(), 2))
+		group.Go(func() {
+			for range 12 {
+				_, _ = w.run(ctx, func(call string) fault {
+					time.Sleep(time.Duration(own.IntN(2000)) * time.Millisecond)
+					if own.IntN(25) != 0 {
+						return none
+					}
+					f := failsBefore + fault(own.IntN(int(freezes)))
+					// Where the next key takes the place of another one, an order that arrives when its cycle is over does harm, and such
+					// issuers take no conditions. That is theirs to mend; what is left is that a lease is longer than a request.
+					if f == freezes && call == "create" && w.kind.traits.Overlap != rotation.Parallel {
+						return none
+					}
+					return f
+				})
+				time.Sleep(time.Duration(own.IntN(600)) * time.Second)
+			}
+		})
+	}
+	group.Wait()
+}
+
+// TestWithoutTheIntentThereAreOrphans is a test of the tests above: a rotation that does not write down what it is about to make must not
+// pass them.
+func TestWithoutTheIntentThereAreOrphans(t *testing.T) {
+	t.Parallel()
+	k := kinds()[0]
+	for n := range k.calls(t) {
+		wrong, _ := schedule{kind: k, forgets: true, faults: func() func(string) fault { return at(n, diesAfter) }}.try(t)
+		if slices.ContainsFunc(wrong, func(line string) bool { return strings.Contains(line, "keys are usable") }) {
+			return
+		}
+	}
+	t.Error("no key was left behind at any call")
+}
