@@ -75,7 +75,7 @@ func (p *pass) disableFirst(ctx context.Context) error {
 	return p.save(ctx)
 }
 
-func (p *pass) orderOf(old content) Order {
+func (p *pass) orderOf(old stored) Order {
 	c := p.r.Cycle
 	order := Order{
 		Credential: p.c.Name, Cycle: c.ID, Number: c.Number, Name: c.Name, Current: p.r.Current.KeyID, Content: old.key,
@@ -88,7 +88,7 @@ func (p *pass) orderOf(old content) Order {
 }
 
 // make makes a key, of which there is certainly none yet.
-func (p *pass) make(ctx context.Context, old content) (bool, error) {
+func (p *pass) make(ctx context.Context, old stored) (bool, error) {
 	order := p.orderOf(old)
 	if p.c.Issuer.Traits().Recovery == Chosen {
 		return p.makeChosen(ctx, order, old)
@@ -106,7 +106,7 @@ func (p *pass) make(ctx context.Context, old content) (bool, error) {
 }
 
 // makeChosen stages a secret of our own before the issuer hears of it.
-func (p *pass) makeChosen(ctx context.Context, order Order, old content) (bool, error) {
+func (p *pass) makeChosen(ctx context.Context, order Order, old stored) (bool, error) {
 	chooser, ok := p.c.Issuer.(Chooser)
 	if !ok {
 		return false, because(audit.StepCreate, errors.New("its issuer wants a chosen secret and chooses none"))
@@ -137,7 +137,7 @@ func (p *pass) orderChosen(ctx context.Context, version secrets.Version, key sec
 	}
 	made := Key{ID: id}
 	if id == "" {
-		order := p.orderOf(content{})
+		order := p.orderOf(stored{})
 		order.Chosen = key
 		issued, err := p.c.Issuer.Create(ctx, order)
 		if err != nil {
@@ -149,7 +149,7 @@ func (p *pass) orderChosen(ctx context.Context, version secrets.Version, key sec
 }
 
 // stage keeps a new key where no gateway looks.
-func (p *pass) stage(ctx context.Context, issued Issued, old content) error {
+func (p *pass) stage(ctx context.Context, issued Issued, old stored) error {
 	whole, err := p.with(old, issued.Value)
 	if err != nil {
 		return p.unstaged(ctx, issued.Key, err)
@@ -283,7 +283,7 @@ func (p *pass) keyOf(ctx context.Context, value secrets.Value) (Key, error) {
 
 // reconcile finds out what an order has come to that an earlier run has sent, or not. It reports whether the step is over: with a key that is
 // staged now, or because it has to wait.
-func (p *pass) reconcile(ctx context.Context, old content) (bool, error) {
+func (p *pass) reconcile(ctx context.Context, old stored) (bool, error) {
 	switch traits := p.c.Issuer.Traits(); {
 	case traits.Overlap == TwoSlots, traits.Recovery == Chosen:
 		// A slot that is not in use may be given another value as often as one likes. What was chosen is staged before it is sent.
@@ -332,7 +332,7 @@ func (p *pass) reorder(ctx context.Context, keys ...Key) error {
 }
 
 // recover stages a key whose making was interrupted. In place, the issuer's key may be the old one still.
-func (p *pass) recover(ctx context.Context, key Key, old content) (bool, error) {
+func (p *pass) recover(ctx context.Context, key Key, old stored) (bool, error) {
 	recoverer, ok := p.c.Issuer.(Recoverer)
 	if !ok {
 		return false, because(audit.StepReconcile, errors.New("its issuer says that keys can be read again and does not read them"))

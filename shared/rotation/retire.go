@@ -152,7 +152,7 @@ func (p *pass) safe(ctx context.Context) (bool, error) {
 
 // moved finds out what it means that the store's current version is not the one that the rotation has made current. It reports whether the
 // old key has to be kept.
-func (p *pass) moved(ctx context.Context, version secrets.Version, found content) (bool, error) {
+func (p *pass) moved(ctx context.Context, version secrets.Version, found stored) (bool, error) {
 	r := p.r
 	switch mark := p.mark(found.key); {
 	case mark == r.Current.Fingerprint:

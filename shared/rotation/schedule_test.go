@@ -68,7 +68,7 @@ func TestACycleWithoutFaultsComesToRest(t *testing.T) {
 // A failed test prints the seed of what it has tried.
 var (
 	seed  = flag.Uint64("rotation.seed", 0, "the seed of one schedule to replay")
-	tries = flag.Int("rotation.tries", 100, "how many random schedules are tried for each kind of key")
+	tries = flag.Int("rotation.tries", 40, "how many random schedules are tried for each kind of key")
 )
 
 // schedule is one way in which things go wrong.

@@ -46,7 +46,7 @@ func (p *pass) settle(ctx context.Context, inventory secrets.Inventory) (bool, e
 }
 
 // adopt is a key that was not made here.
-func (p *pass) adopt(ctx context.Context, version secrets.Version, found content) (held, error) {
+func (p *pass) adopt(ctx context.Context, version secrets.Version, found stored) (held, error) {
 	adopted := held{Version: version.ID, Created: version.Created.UTC().Truncate(time.Second), Fingerprint: p.mark(found.key), KeyID: p.c.InitialKey}
 	if identifier, ok := p.c.Issuer.(Identifier); ok {
 		id, err := identifier.Identify(ctx, found.key)

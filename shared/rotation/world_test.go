@@ -763,7 +763,8 @@ func (w *world) rest(ctx context.Context, faults func(string) fault) (int, error
 		if err == nil && report.Results[0].Outcome == rotation.NotDue && status.Unpublished == 0 && w.promotions > 0 {
 			return runs, nil
 		}
-		time.Sleep(tick)
+		// Ticks that would only find that it is not time yet are left out.
+		time.Sleep(max(tick, time.Until(status.RevokeAfter)))
 	}
 	return 0, fmt.Errorf("no rest after %v: %+v", patient, w.status(ctx))
 }
