@@ -3,12 +3,18 @@
 //	go run ./localdev          all gateways, against stand-ins for the clouds
 //	go run ./localdev demo     one chat per cloud, plain and streamed, then exit
 //
-// and has commands about documents, which start nothing:
+// has commands about documents, which start nothing:
 //
 //	go run ./localdev check FILE     explain a document: who, what, how, with which permissions
 //	go run ./localdev explain FILE -token T -model M
 //	                                 say which rule decides for a caller and a model, and why
 //	go run ./localdev import FILE    turn a Kong configuration into a document
+//
+// has one about files of audit events, which changes nothing:
+//
+//	go run ./localdev audit verify FILE    find out whether the trail is whole and unchanged
+//	go run ./localdev audit anchor FILE    write down where its chains end
+//	go run ./localdev audit ocsf FILE      write its events in the form of OCSF
 //
 // and one that makes, revokes and lists API tokens:
 //
@@ -63,10 +69,12 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 			return explainDecision(ctx, args[1:], out, log)
 		case "import":
 			return importKong(args[1:], out, log)
+		case "audit":
+			return auditTrail(args[1:], out, log)
 		case "token":
 			return editTokens(args[1:], out, log)
 		default:
-			return fmt.Errorf("unknown command %q: there are run (the default), demo, check, explain, import and token", args[0])
+			return fmt.Errorf("unknown command %q: there are run (the default), demo, check, explain, import, audit and token", args[0])
 		}
 		args = args[1:]
 	}
