@@ -24,6 +24,8 @@ type Proof struct {
 	Header http.Header
 	// Member is a member of the JSON object that is the service's answer. It tells a success from the page of something in between.
 	Member string
+	// Judge, when set, looks at each reply first. It reports false for one that says of the key what its status says.
+	Judge func(reply Reply) (judged bool, err error)
 }
 
 // Prove finds out whether a key works, as [Verifier] describes.
@@ -40,6 +42,11 @@ func (r *Remote) Prove(ctx context.Context, proof Proof, value secrets.Value) er
 	reply, err := r.Call(ctx, Call{Purpose: Purpose{Op: op}, Method: http.MethodGet, URL: proof.URL, Header: header})
 	if err != nil {
 		return err
+	}
+	if proof.Judge != nil {
+		if judged, err := proof.Judge(reply); judged {
+			return err
+		}
 	}
 	if err := reply.Verified(); err != nil {
 		return err

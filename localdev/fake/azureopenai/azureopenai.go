@@ -10,6 +10,7 @@ import (
 	"crypto/rand"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
 	"strconv"
@@ -33,6 +34,10 @@ type Server struct {
 
 	// Key is the account key. Empty means that keys are switched off.
 	Key string
+
+	// KeyWorks, if set, says whether an account key is good. Then Key is not
+	// looked at.
+	KeyWorks func(key string) bool
 
 	// Deployments are the names of the deployments.
 	Deployments []string
@@ -80,6 +85,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.chat(w, r, Call{Principal: principal})
 		return
 	}
+	if r.URL.Path == "/openai/v1/models" && r.Method == http.MethodGet {
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = io.WriteString(w, `{"object":"list","data":[{"id":"gpt-4o-mini","object":"model","created":1721260800,"owned_by":"openai"}]}`)
+		return
+	}
 	deployment, dated := strings.CutPrefix(r.URL.Path, "/openai/deployments/")
 	deployment, dated2 := strings.CutSuffix(deployment, "/chat/completions")
 	if !dated || !dated2 || r.Method != http.MethodPost || !slices.Contains(versions(), version) {
@@ -96,10 +106,10 @@ func (s *Server) authorize(r *http.Request) (string, *Fault) {
 	case bearer != "" && key != "":
 		return "", &Fault{Status: 400, Code: "BadRequest", Message: "Both an access token and an api-key were sent. Send one of them."}
 	case key != "":
-		if s.Key == "" {
+		if s.Key == "" && s.KeyWorks == nil {
 			return "", &Fault{Status: 403, Code: "AuthenticationTypeDisabled", Message: "Key based authentication is disabled for this resource."}
 		}
-		if key != s.Key {
+		if s.KeyWorks == nil && key != s.Key || s.KeyWorks != nil && !s.KeyWorks(key) {
 			return "", &Fault{Status: 401, Code: "401", Message: "Access denied due to invalid subscription key or wrong API endpoint. Make sure to provide a valid key for an active subscription and use a correct regional API endpoint for your resource."}
 		}
 		return "key", nil

@@ -172,37 +172,26 @@ func (k *BedrockKeys) Identify(ctx context.Context, value secrets.Value) (string
 
 // Verify implements [rotation.Verifier]. It lists models, a few of them, which costs nothing.
 func (k *BedrockKeys) Verify(ctx context.Context, value secrets.Value) error {
-	reply, err := k.user.verifier.Call(ctx, rotation.Call{
-		Purpose: rotation.Purpose{Op: "verify"}, Method: http.MethodGet, URL: k.user.verify + "/foundation-models?byOutputModality=EMBEDDING",
-		Header: http.Header{"Authorization": {"Bearer " + strings.TrimSpace(value.Reveal())}},
-	})
-	if err != nil {
-		return err
-	}
-	if reply.Status == http.StatusOK {
-		var out struct {
-			Models []struct{} `json:"modelSummaries"`
-		}
-		if err := reply.Decode(&out); err != nil || out.Models != nil {
-			return err
-		}
-		return reply.Malformed()
-	}
-	if reply.Status != http.StatusForbidden {
-		return reply.Verified()
-	}
-	// A key that is not accepted and a right that its user does not have are the same error, AccessDeniedException. The text tells them apart:
-	// only a caller who is known is told which action is missing. A text that says something else is no proof of a good key.
+	return k.user.verifier.Prove(ctx, rotation.Proof{
+		URL: k.user.verify + "/foundation-models?byOutputModality=EMBEDDING", Name: "Authorization", Prefix: "Bearer ", Member: "modelSummaries", Judge: judge,
+	}, value)
+}
+
+// judge tells a key that is not accepted from a right that its user does not have. Both are the same error, AccessDeniedException; but only a
+// caller who is known is told which action is missing. A text that says something else is no proof of a good key.
+func judge(reply rotation.Reply) (judged bool, err error) {
 	var refusal struct {
 		Message string `json:"message"`
 	}
-	_ = json.Unmarshal(reply.Body, &refusal, json.MatchCaseInsensitiveNames(true))
+	if reply.Status != http.StatusForbidden || json.Unmarshal(reply.Body, &refusal, json.MatchCaseInsensitiveNames(true)) != nil {
+		return false, nil
+	}
 	const missing = " is not authorized to perform: bedrock:"
 	switch {
 	case strings.Contains(refusal.Message, missing+"ListFoundationModels"):
-		return nil
+		return true, nil
 	case strings.Contains(refusal.Message, missing+"CallWithBearerToken"):
-		return &rotation.Error{Op: "verify", Reason: "the IAM user may not use API keys; it needs bedrock:CallWithBearerToken", Err: rotation.ErrRefused}
+		return true, reply.Refused("the IAM user may not use API keys; it needs bedrock:CallWithBearerToken")
 	}
-	return reply.Verified()
+	return false, nil
 }

@@ -85,11 +85,11 @@ func newUser(options Options, service string) (*user, error) {
 	} {
 		*endpoint.into = endpoint.usual
 		if endpoint.replacement != "" {
-			parsed, err := secrets.Endpoint(endpoint.replacement)
+			address, err := rotation.Endpoint(endpoint.replacement)
 			if err != nil {
 				return nil, err
 			}
-			*endpoint.into = parsed.String()
+			*endpoint.into = address
 		}
 	}
 	client := secrets.Bounded(options.Transport)
