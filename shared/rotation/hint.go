@@ -15,17 +15,27 @@ type Hint struct {
 // minShown is how many bytes a hint has to show for it to tell keys apart.
 const minShown = 6
 
-// Matches reports whether the hint can be that of a secret. One that shows too little is of none.
-func (h Hint) Matches(value secrets.Value) bool {
+// ends returns what is shown of the beginning and of the end.
+func (h Hint) ends() (head, tail string) {
 	const gap = ".*…"
 	first, last := strings.IndexAny(h.Text, gap), strings.LastIndexAny(h.Text, gap)
 	if first < 0 {
-		return false
+		return "", ""
 	}
-	head, tail := h.Text[:first], strings.TrimLeft(h.Text[last:], gap)
+	return h.Text[:first], strings.TrimLeft(h.Text[last:], gap)
+}
+
+// Shows reports whether the hint shows enough to tell keys apart.
+func (h Hint) Shows() bool {
+	head, tail := h.ends()
+	return len(head)+len(tail) >= minShown && tail != ""
+}
+
+// Matches reports whether the hint can be that of a secret. One that shows too little is of none.
+func (h Hint) Matches(value secrets.Value) bool {
+	head, tail := h.ends()
 	secret := value.Reveal()
-	return len(head)+len(tail) >= minShown && tail != "" && len(secret) > len(head)+len(tail) &&
-		strings.HasPrefix(secret, head) && strings.HasSuffix(secret, tail)
+	return h.Shows() && len(secret) > len(head)+len(tail) && strings.HasPrefix(secret, head) && strings.HasSuffix(secret, tail)
 }
 
 // IdentifyByHint returns the id of the one key whose hint is that of a secret, and the empty text if there is none. If there are several, the

@@ -24,8 +24,6 @@ const (
 	defaultTimeout = 10 * time.Second
 	// maxRetryAfter is the longest wait that is believed.
 	maxRetryAfter = 24 * time.Hour
-	// maxPages bounds a list. With the 100 keys of a usual page it is more than any owner may have.
-	maxPages = 1000
 )
 
 // Remote sends the requests of an [Issuer] that is a service over HTTP, and says what became of them. It is safe for concurrent use.
@@ -257,21 +255,4 @@ func (r Reply) retryAfter() time.Duration {
 		wait = time.Until(at)
 	}
 	return min(max(wait, 0), maxRetryAfter)
-}
-
-// Pages reads a list page by page. Read gets the cursor of the page to read, which is empty for the first one, and returns that of the next,
-// which is empty after the last. A list that does not end is an error, as it would hold a rotation up for ever.
-func Pages(op string, read func(cursor string) (next string, err error)) error {
-	cursor := ""
-	for range maxPages {
-		next, err := read(cursor)
-		if err != nil || next == "" {
-			return err
-		}
-		if next == cursor {
-			break
-		}
-		cursor = next
-	}
-	return &Error{Op: op, Reason: "the list of keys does not end", Err: ErrUnanswered}
 }

@@ -29,6 +29,8 @@ type World struct {
 	Content secrets.Value
 	// Wrong is what the content of a key would look like that the service does not know.
 	Wrong secrets.Value
+	// Endless says that the keys of this service take no end, though the issuer asks for one.
+	Endless bool
 	// Expire makes the service reject the admin credential, once. The next credential is good again. Nil when there is nothing to refresh.
 	Expire func()
 	// Lose makes the admin credential unobtainable, with the given error. Nil when there is none to obtain.
