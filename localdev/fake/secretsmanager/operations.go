@@ -66,6 +66,7 @@ func (c *call) putSecretValue() (any, error) {
 		SecretID           string `json:"SecretId"`
 		ClientRequestToken string
 		VersionStages      []string
+		RotationToken      *string
 	}
 	if err := c.read(&in); err != nil {
 		return nil, err
@@ -77,7 +78,10 @@ func (c *call) putSecretValue() (any, error) {
 	if in.VersionStages != nil && (len(in.VersionStages) < 1 || len(in.VersionStages) > maxLabels || slices.ContainsFunc(in.VersionStages, badLabel)) {
 		return nil, invalid("VersionStages must have 1 to 20 labels of 1 to 256 characters.")
 	}
-	first := len(found.versions) == 0
+	if err := found.rotation.accepts(in.RotationToken); err != nil {
+		return nil, err
+	}
+	first := !found.written()
 	v, changed, err := found.add(in.ClientRequestToken, in.payload, c.now)
 	if err != nil {
 		return nil, err
@@ -145,7 +149,7 @@ func (c *call) getSecretValue() (any, error) {
 	if in.VersionStage != "" && !v.labels[in.VersionStage] {
 		return nil, &problem{Code: "InvalidRequestException", Message: "You provided a VersionStage that is not associated to the provided VersionId."}
 	}
-	v.read = c.now
+	v.read, found.read = c.now, c.now
 	reply := struct {
 		ARN           string
 		Name          string
@@ -183,9 +187,17 @@ func (c *call) describeSecret() (any, error) {
 		Name               string
 		CreatedDate        float64
 		LastChangedDate    float64
+		LastAccessedDate   float64             `json:",omitzero"`
 		DeletedDate        float64             `json:",omitzero"`
 		VersionIDsToStages map[string][]string `json:"VersionIdsToStages,omitzero"`
-	}{ARN: found.arn, Name: found.name, CreatedDate: seconds(found.created), LastChangedDate: seconds(found.changed), VersionIDsToStages: labels}
+		rotationReply      `json:",inline"`
+	}{
+		ARN: found.arn, Name: found.name, CreatedDate: seconds(found.created), LastChangedDate: seconds(found.changed), VersionIDsToStages: labels,
+		rotationReply: found.rotation.reply(),
+	}
+	if !found.read.IsZero() {
+		reply.LastAccessedDate = seconds(found.read.Truncate(day))
+	}
 	if !found.deletion.IsZero() {
 		reply.DeletedDate = seconds(found.deletion)
 	}

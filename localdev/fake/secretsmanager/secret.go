@@ -23,8 +23,10 @@ type secret struct {
 	arn      string
 	created  time.Time
 	changed  time.Time
+	read     time.Time
 	deletion time.Time // zero unless it is scheduled for deletion
 	versions map[string]*version
+	rotation rotation
 }
 
 // version is one version. It is written once.
@@ -72,6 +74,16 @@ func (v *version) holds(text *string, binary []byte) bool {
 
 func (v *version) empty() bool { return v.text == nil && v.binary == nil }
 
+// written reports whether there is a version with a value.
+func (s *secret) written() bool {
+	for _, v := range s.versions {
+		if !v.empty() {
+			return true
+		}
+	}
+	return false
+}
+
 func (s *secret) labelled(label string) *version {
 	for _, v := range s.versions {
 		if v.labels[label] {
@@ -113,6 +125,7 @@ func (s *secret) add(token string, in payload, now time.Time) (*version, bool, e
 	case exists && old.empty():
 		// A rotation begins with a version that has a label and no value yet.
 		old.text, old.binary = text, binary
+		s.changed = now
 		return old, true, nil
 	case exists && old.holds(text, binary):
 		return old, false, nil

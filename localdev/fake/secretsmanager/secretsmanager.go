@@ -1,11 +1,13 @@
 // Package secretsmanager is a stand-in for AWS Secrets Manager, API version 2017-10-17
 // (https://docs.aws.amazon.com/secretsmanager/latest/apireference/). It keeps the rules on which a rotation rests: a version's id is the
-// token of the request that made it, a version is written once, and a staging label moves only for who knows where it is.
+// token of the request that made it, a version is written once, and a staging label moves only for who knows where it is. Rotations of the
+// service's own begin when they are asked for, and never by the clock.
 //
 // The package must not know how the gateway reads, or how it rotates.
 package secretsmanager
 
 import (
+	"context"
 	"errors"
 	"io"
 	"maps"
@@ -37,6 +39,9 @@ type Options struct {
 	Account string
 	// Allow decides whether a key may do something. Nil means that all may do everything.
 	Allow func(access Access) bool
+	// Rotate is the rotation function, which is called once per step and again when it fails, in the way of an asynchronous invocation. Nil
+	// means that there is none that may be invoked.
+	Rotate func(ctx context.Context, event Event) error
 }
 
 // Access is one thing that somebody wants to do.
@@ -53,9 +58,10 @@ type Server struct {
 	// Faults makes operations misbehave, by names such as GetSecretValue.
 	Faults faultplan.Plan
 
-	options Options
-	mu      sync.Mutex
-	secrets map[string]*secret // by name
+	options  Options
+	mu       sync.Mutex
+	secrets  map[string]*secret // by name
+	rotating sync.WaitGroup
 }
 
 // New returns a Server without secrets.
@@ -114,13 +120,16 @@ func (s *Server) serve(w http.ResponseWriter, r *http.Request, operation string)
 
 func (s *Server) operation(name string) (func(*call) (any, error), bool) {
 	handle, ok := map[string]func(*call) (any, error){
+		"CancelRotateSecret":       (*call).cancelRotateSecret,
 		"CreateSecret":             (*call).createSecret,
 		"DeleteSecret":             (*call).deleteSecret,
 		"DescribeSecret":           (*call).describeSecret,
+		"GetRandomPassword":        (*call).getRandomPassword,
 		"GetSecretValue":           (*call).getSecretValue,
 		"ListSecretVersionIds":     (*call).listSecretVersionIDs,
 		"PutSecretValue":           (*call).putSecretValue,
 		"RestoreSecret":            (*call).restoreSecret,
+		"RotateSecret":             (*call).rotateSecret,
 		"UpdateSecretVersionStage": (*call).updateSecretVersionStage,
 	}[name]
 	return handle, ok

@@ -35,8 +35,12 @@ func newAccount(t *testing.T, options secretsmanager.Options) account {
 	server := secretsmanager.New(options)
 	listener := httptest.NewServer(checked(t, server))
 	t.Cleanup(listener.Close)
+	return clientOf(server, listener.URL)
+}
+
+func clientOf(server *secretsmanager.Server, url string) account {
 	return account{server: server, Client: client.NewFromConfig(aws.Config{
-		Region: "eu-central-1", BaseEndpoint: aws.String(listener.URL), RetryMaxAttempts: 1,
+		Region: "eu-central-1", BaseEndpoint: &url, RetryMaxAttempts: 1,
 		Credentials: credentials.NewStaticCredentialsProvider(key.AccessKeyID, key.SecretAccessKey, key.SessionToken),
 	})}
 }
@@ -263,8 +267,7 @@ func TestWhatTheServiceRefuses(t *testing.T) {
 			server := secretsmanager.New(secretsmanager.Options{Keys: func(string) (awsauth.Key, bool) { return key, true }})
 			listener := httptest.NewServer(server)
 			t.Cleanup(listener.Close)
-			a := account{server: server, Client: client.NewFromConfig(aws.Config{Region: "eu-central-1", BaseEndpoint: &listener.URL, RetryMaxAttempts: 1,
-				Credentials: credentials.NewStaticCredentialsProvider(key.AccessKeyID, key.SecretAccessKey, key.SessionToken)})}
+			a := clientOf(server, listener.URL)
 			a.create(t)
 			wantCode(t, test.call(t.Context(), a), test.code)
 		})
