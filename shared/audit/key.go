@@ -202,11 +202,15 @@ type RotationFailed struct {
 // EventType returns RotationFailedType.
 func (RotationFailed) EventType() Type { return RotationFailedType }
 
-// Event returns the event of the failure.
+// Event returns the event of the failure. A failure outside of any cycle is told apart from others by its time alone.
 func (r RotationFailed) Event(at time.Time) (Event, error) {
 	r.begin()
 	r.Retry = seconds(r.Retry)
-	return r.event(at, r, string(r.Step), strconv.Itoa(r.Cycle.Attempt), strconv.Itoa(r.Attempt))
+	apart := []string{string(r.Step), strconv.Itoa(r.Cycle.Attempt), strconv.Itoa(r.Attempt)}
+	if r.Cycle.ID == "" {
+		apart = append(apart, strconv.FormatInt(at.UnixNano(), 10))
+	}
+	return r.event(at, r, apart...)
 }
 
 // Ending is how a key ended. It is part of the format of events.
@@ -292,7 +296,7 @@ func (Orphaned) EventType() Type { return OrphanedType }
 func (o Orphaned) Event(at time.Time) (Event, error) {
 	o.begin()
 	o.Since = seconds(o.Since)
-	return o.event(at, o, strconv.Itoa(o.Failures))
+	return o.event(at, o, strconv.Itoa(o.Failures), o.Since.Format(time.RFC3339))
 }
 
 // OperatorDue tells that a rotation waits for somebody to do what no program can.

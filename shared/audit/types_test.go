@@ -114,6 +114,7 @@ func TestWhatDiffersIsAnotherEvent(t *testing.T) {
 	found := audit.OrphanFound{Credential: credential(), Key: key("1"), Action: audit.OrphanLeft}
 	due := audit.OperatorDue{Credential: credential(), Task: "Store a key.", Due: at}
 	turned := audit.KeyRotated{Credential: credential(), New: key("1")}
+	stopped := audit.Orphaned{Credential: credential(), Failures: 5}
 	used := audit.KeyFallbackUsed{Upstream: "a", Rejected: audit.Key{Version: "2"}, Used: audit.Key{Version: "1"}}
 	denied := audit.CallerDenied{RequestID: "1"}
 	changed := audit.PolicyChanged{Old: audit.Document{Hash: "a", Since: at}, New: audit.Document{Hash: "b"}}
@@ -121,6 +122,7 @@ func TestWhatDiffersIsAnotherEvent(t *testing.T) {
 		"another failure":      {failed, func() happening { f := failed; f.Attempt = 2; return f }()},
 		"another step":         {failed, func() happening { f := failed; f.Step = audit.StepStage; return f }()},
 		"another attempt":      {failed, func() happening { f := failed; f.Cycle.Attempt = 2; return f }()},
+		"another stop":         {stopped, func() happening { s := stopped; s.Since = at; return s }()},
 		"another cycle":        {turned, func() happening { k := turned; k.Cycle.ID = "2"; return k }()},
 		"another credential":   {turned, func() happening { k := turned; k.Name = "2"; return k }()},
 		"deleted at last":      {revoked, func() happening { r := revoked; r.How = audit.EndingDeleted; return r }()},
@@ -134,6 +136,16 @@ func TestWhatDiffersIsAnotherEvent(t *testing.T) {
 		if made(t, pair[0]).ID == made(t, pair[1]).ID {
 			t.Errorf("%s has the same id", name)
 		}
+	}
+}
+
+func TestFailuresOutsideOfACycleAreToldApartByTheirTime(t *testing.T) {
+	t.Parallel()
+	failed := audit.RotationFailed{Credential: credential(), Step: audit.StepReconcile, Class: audit.FailureDenied, Attempt: 1}
+	failed.Cycle = audit.Cycle{}
+	later, err := failed.Event(at.Add(time.Hour))
+	if err != nil || later.ID == made(t, failed).ID || strings.Contains(string(later.Data), `"cycle"`) {
+		t.Errorf("got %s, error %v", later.Data, err)
 	}
 }
 
