@@ -59,7 +59,7 @@ func (w *wiring) replaced(ctx context.Context, u *config.Upstream, what audit.To
 	}
 	audit.Inline{Publisher: w.Audit, OnFailure: func(ctx context.Context, f audit.Failure) {
 		w.Log.ErrorContext(ctx, "a replaced credential could not be reported", slog.String("upstream", u.Name), slog.String("error", f.Err.Error()))
-	}}.Publish(ctx, event)
+	}}.Publish(identity.WithoutTrail(ctx), event)
 }
 
 // origin is the function by the names that its platform gives it.

@@ -2,6 +2,7 @@ package kit
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"log/slog"
@@ -307,6 +308,37 @@ func TestAReplacedTokenIsReported(t *testing.T) {
 	if event.Type != audit.TokenRotatedType || event.Subject != "vertex" || !strings.Contains(text, `"reason":"rejected"`) || strings.Contains(text, token) {
 		t.Errorf("the event is %s", text)
 	}
+}
+
+// TestWhatABusNeedsIsNoStepOnTheWayToACredential: a report of those steps is of
+// the credential alone, not of the one that the bus is published on with.
+func TestWhatABusNeedsIsNoStepOnTheWayToACredential(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	published := &watchful{}
+	w.audit = published
+	auth := w.authorizer(t, config.GCP, "provider: vertex\naudit_on_rotate: true\n", nil)
+	first, _ := w.sign(t, auth)
+	auth.Rejected(first)
+	w.metadata.Revoke(strings.TrimPrefix(first.Header.Get("Authorization"), "Bearer "))
+	ctx, trail := identity.WithTrail(t.Context())
+	if err := auth.Authorize(request(ctx, t)); err != nil {
+		t.Fatal(err)
+	}
+	if published.events != 1 || published.trailed || len(trail.Attempts()) == 0 {
+		t.Errorf("%d events, published with a trail: %t, and %d attempts", published.events, published.trailed, len(trail.Attempts()))
+	}
+}
+
+// watchful is a bus that looks at how it is published on.
+type watchful struct {
+	events  int
+	trailed bool
+}
+
+func (w *watchful) Publish(ctx context.Context, events ...audit.Event) error {
+	w.events, w.trailed = w.events+len(events), w.trailed || identity.Trailed(ctx)
+	return nil
 }
 
 // lockedBuffer is a buffer for a log that is written to by several goroutines.

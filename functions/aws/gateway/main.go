@@ -45,11 +45,15 @@ func handler(getenv func(string) string, log *slog.Logger) (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("AWS Secrets Manager: %w", err)
 	}
+	events, err := events(getenv, audit.NewLines(os.Stdout))
+	if err != nil {
+		return nil, err
+	}
 	k := kit.Kit{
 		Cloud:    config.AWS,
 		Getenv:   getenv,
 		Log:      log,
-		Audit:    audit.NewLines(os.Stdout),
+		Audit:    events,
 		Platform: caller.Lambda(admitted),
 		Secrets: secrets.Stores{
 			secrets.StoreEnv:  secrets.Environment{},

@@ -51,11 +51,15 @@ func handler(getenv func(string) string, log *slog.Logger) (http.Handler, error)
 	if err != nil {
 		return nil, fmt.Errorf("POSTERN_KEY_VAULT_URL: %w", err)
 	}
+	events, err := events(getenv, audit.NewLines(os.Stdout))
+	if err != nil {
+		return nil, err
+	}
 	return kit.Kit{
 		Cloud:    config.Azure,
 		Getenv:   getenv,
 		Log:      log,
-		Audit:    audit.NewLines(os.Stdout),
+		Audit:    events,
 		Platform: platform(getenv, log),
 		Secrets: secrets.Stores{
 			secrets.StoreEnv:      secrets.Environment{},

@@ -59,11 +59,15 @@ var built = sync.OnceValues(func() (http.Handler, error) {
 // handler is the whole wiring of the function.
 func handler(getenv func(string) string, log *slog.Logger) (http.Handler, error) {
 	store := newStore(getenv)
+	events, err := events(getenv, audit.NewLines(os.Stdout))
+	if err != nil {
+		return nil, err
+	}
 	return kit.Kit{
 		Cloud:    config.GCP,
 		Getenv:   getenv,
 		Log:      log,
-		Audit:    audit.NewLines(os.Stdout),
+		Audit:    events,
 		Platform: caller.CloudRunInvoker(),
 		Secrets: secrets.Stores{
 			secrets.StoreEnv:  secrets.Environment{},

@@ -1,0 +1,34 @@
+package main
+
+import (
+	"cmp"
+	"fmt"
+
+	"github.com/postern-ai/postern/shared/audit"
+	"github.com/postern-ai/postern/shared/audit/eventbridge"
+	"github.com/postern-ai/postern/shared/identity/sigv4"
+)
+
+// events puts events on the bus of EventBridge that the environment names, after
+// they are in the log.
+func events(getenv func(string) string, log audit.Publisher) (audit.Publisher, error) {
+	name := getenv("POSTERN_EVENT_BUS")
+	if name == "" {
+		return log, nil
+	}
+	region := eventbridge.Region(name, cmp.Or(getenv("AWS_REGION"), getenv("AWS_DEFAULT_REGION")))
+	// The role has an identity of its own here: a request that reports the
+	// replacement of a credential cannot wait for that same credential.
+	role := sigv4.NewIdentity(sigv4.IdentityOptions{Getenv: getenv})
+	signer, err := sigv4.New(sigv4.Options{Service: "events", Region: region, Identity: role})
+	if err != nil {
+		return nil, fmt.Errorf("POSTERN_EVENT_BUS: %w", err)
+	}
+	bus, err := eventbridge.New(eventbridge.Options{
+		Bus: name, Region: region, Authorizer: signer, Endpoint: getenv("AWS_ENDPOINT_URL_EVENTBRIDGE"),
+	})
+	if err != nil {
+		return nil, fmt.Errorf("POSTERN_EVENT_BUS: %w", err)
+	}
+	return audit.All(log, bus), nil
+}
