@@ -131,7 +131,8 @@ func TestConformance(t *testing.T) {
 		}})
 		listener := httptest.NewServer(checked(t, server))
 		t.Cleanup(listener.Close)
-		reader, err := awssecrets.New(awssecrets.Options{Region: region, Credentials: i, Endpoint: listener.URL, Timeout: timeout})
+		options := awssecrets.Options{Region: region, Credentials: i, Endpoint: listener.URL, Timeout: timeout}
+		reader, err := awssecrets.New(options)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -141,7 +142,7 @@ func TestConformance(t *testing.T) {
 			Put: func(p secretstest.Put) string {
 				return server.Seed(secretsmanager.Secret{Name: "team/" + p.Name, Text: p.Text})
 			},
-			Delete:       func(name string) { remove(t, listener.URL, i, "team/"+name) },
+			Delete:       func(name string) { newAccount(options, "team/").remove(t, name) },
 			Deny:         func() { denied.Store(true) },
 			Permission:   "secretsmanager:GetSecretValue",
 			Expire:       func() { i.set(func(i *issuer) { i.invalidated = true }) },
@@ -160,14 +161,6 @@ func hang(b secretstest.Broken) time.Duration {
 		return time.Hour
 	}
 	return 0
-}
-
-func remove(t *testing.T, url string, provider aws.CredentialsProvider, name string) {
-	t.Helper()
-	official := client.NewFromConfig(aws.Config{Region: region, BaseEndpoint: &url, Credentials: provider, RetryMaxAttempts: 1})
-	if _, err := official.DeleteSecret(t.Context(), &client.DeleteSecretInput{SecretId: &name}); err != nil {
-		t.Fatal(err)
-	}
 }
 
 func TestAReferenceIsReadInEveryForm(t *testing.T) {

@@ -101,6 +101,14 @@ func (a account) create(t *testing.T, in client.CreateSecretInput) string {
 	return aws.ToString(out.VersionId)
 }
 
+// remove deletes a secret as an operator does, who may still change his mind.
+func (a account) remove(t *testing.T, name string) {
+	t.Helper()
+	if _, err := a.official.DeleteSecret(t.Context(), &client.DeleteSecretInput{SecretId: aws.String(a.prefix + name)}); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // clear deletes what has been made, at once.
 func (a account) clear(t *testing.T) {
 	t.Helper()
@@ -122,15 +130,11 @@ func (a account) world(t *testing.T, line *secretstest.Line, timeout time.Durati
 	tested.options.Transport, tested.options.Timeout = line, timeout
 	return secretstest.World{
 		Store: tested.store(t), Another: a.store(t), Reader: reader,
-		Ref:  func(name string) secrets.Ref { return secrets.Ref{Store: secrets.StoreAWS, Name: a.prefix + name} },
-		Put:  func(p secretstest.Put) string { return a.put(t, p) },
-		Pend: func(p secretstest.Put) { a.put(t, p, "AWSPENDING") },
-		Make: func(name string) { a.create(t, client.CreateSecretInput{Name: aws.String(a.prefix + name)}) },
-		Delete: func(name string) {
-			if _, err := a.official.DeleteSecret(t.Context(), &client.DeleteSecretInput{SecretId: aws.String(a.prefix + name)}); err != nil {
-				t.Fatal(err)
-			}
-		},
+		Ref:            func(name string) secrets.Ref { return secrets.Ref{Store: secrets.StoreAWS, Name: a.prefix + name} },
+		Put:            func(p secretstest.Put) string { return a.put(t, p) },
+		Pend:           func(p secretstest.Put) { a.put(t, p, "AWSPENDING") },
+		Make:           func(name string) { a.create(t, client.CreateSecretInput{Name: aws.String(a.prefix + name)}) },
+		Delete:         func(name string) { a.remove(t, name) },
 		FirstIsCurrent: true, StagesOnce: true, Swaps: true,
 		Throttled: secretstest.Reply{Status: 400, Header: map[string][]string{"Content-Type": {"application/x-amz-json-1.1"}},
 			Body: `{"__type":"ThrottlingException","message":"` + secretstest.Canary + `"}`},

@@ -128,16 +128,16 @@ func candidate(n int) secrets.Candidate {
 	return secrets.Candidate{Cycle: cycle(n), Value: secrets.NewValue(text(fmt.Sprint(n)))}
 }
 
-// unknown returns an id as this store makes them that no version has.
+// unknown returns an id as this store writes them that no version has.
 func unknown(id string) string {
-	other := byte('1')
-	if id[len(id)-1] == other {
-		other = '7'
-	}
 	if len(id) < 2 {
 		return "999"
 	}
-	return id[:len(id)-1] + string(other)
+	other := "1"
+	if strings.HasSuffix(id, other) {
+		other = "7"
+	}
+	return id[:len(id)-1] + other
 }
 
 // rotation is a secret and the ids of its versions.
