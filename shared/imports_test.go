@@ -21,9 +21,10 @@ var concepts = map[string][]string{
 	"provider": {"chat", "sse", "identity", "config"},
 	"caller":   {"config", "secrets"},
 	"policy":   {"caller", "config"},
+	"quota":    {},
 	// The gateway's log line says who signed the upstream call, which identity
 	// reports.
-	"gateway":  {"caller", "policy", "provider", "config", "chat", "sse", "audit", "identity"},
+	"gateway":  {"caller", "policy", "provider", "config", "chat", "sse", "audit", "identity", "quota"},
 	"pipeline": {"gateway", "audit", "ledger", "config", "chat"},
 	"rotation": {"secrets", "ledger", "audit", "config"},
 }

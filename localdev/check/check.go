@@ -188,6 +188,9 @@ func describeGrant(r config.Rule) []string {
 	add(r.Tools.Limited && len(r.Tools.Names) == 0, "without tools")
 	add(len(r.Tools.Names) > 0, "with the tools "+list(r.Tools.Names, "and")+" alone")
 	add(r.MaxTokens > 0, fmt.Sprintf("with answers of at most %d tokens", r.MaxTokens))
+	if text := describeLimits(r.Limits); text != "" {
+		add(true, "at most "+text+" for each caller by this rule")
+	}
 	add(r.MFA == config.MFAAlways, "with a second factor")
 	add(r.MFA == config.MFAUsers, "with a second factor, except programs")
 	if r.LogPayloads != nil {
@@ -195,6 +198,20 @@ func describeGrant(r config.Rule) []string {
 		add(!*r.LogPayloads, "prompts and answers are not logged")
 	}
 	return bounds
+}
+
+// describeLimits says what one caller may use.
+func describeLimits(l config.CallerLimits) string {
+	var limits []string
+	for _, one := range []struct {
+		n    int64
+		what string
+	}{{l.RequestsPerMinute, "requests a minute"}, {l.TokensPerMinute, "tokens a minute"}, {l.ConcurrentStreams, "streams at a time"}} {
+		if one.n > 0 {
+			limits = append(limits, fmt.Sprintf("%d %s", one.n, one.what))
+		}
+	}
+	return list(limits, "and")
 }
 
 // mfa says where a second factor is needed, and what shows it.
@@ -262,6 +279,9 @@ func (p *page) settings(d *config.Document) {
 	}
 	p.line("  - ", "one log line, "+statistics+"; "+bodies)
 	p.line("  - ", fmt.Sprintf("a body of at most %d bytes, nested at most %d deep, with at most %d messages", d.Limits.MaxBodyBytes, d.Limits.MaxDepth, d.Limits.MaxMessages))
+	if text := describeLimits(d.Limits.PerCaller); text != "" {
+		p.line("  - ", "at most "+text+" for each caller, counted by each instance for itself")
+	}
 	p.line("  - ", "at most "+length(d.Limits.RequestTimeout)+" for the whole answer, "+length(d.Limits.FirstByteTimeout)+" until it begins")
 	stored := func(u config.Upstream) bool { return u.CredentialRef != "" || u.ClientCertificateRef != "" }
 	if d.APITokens != nil || slices.ContainsFunc(d.Upstreams, stored) {

@@ -86,7 +86,7 @@ func TestMain(m *testing.M) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var err error
 	shared, err = Start(ctx, Options{
-		Brain: doors, Output: &output, CrossCloud: true, Env: map[string]string{"POSTERN_DOCTOR": "log"},
+		Brain: doors, Output: &output, CrossCloud: true, Document: withRules, Env: map[string]string{"POSTERN_DOCTOR": "log"},
 		Problem: func(service string, p contract.Problem) {
 			// The tests make stand-ins misbehave; what the gateway sends must
 			// be right all the same.

@@ -239,6 +239,18 @@ type Limits struct {
 	RequestTimeout time.Duration `json:"request_timeout"`
 	// FirstByteTimeout bounds the wait for an upstream's first byte. It defaults to RequestTimeout.
 	FirstByteTimeout time.Duration `json:"first_byte_timeout"`
+	// PerCaller bounds what one caller uses, whichever rules let it.
+	PerCaller CallerLimits `json:"per_caller,omitzero"`
+}
+
+// CallerLimits bound what one caller uses. Zero means that there is no bound.
+type CallerLimits struct {
+	// RequestsPerMinute and TokensPerMinute count in windows of a minute that begin with a caller's first request. Tokens are those of
+	// prompts and answers together.
+	RequestsPerMinute int64 `json:"requests_per_minute,omitzero"`
+	TokensPerMinute   int64 `json:"tokens_per_minute,omitzero"`
+	// ConcurrentStreams are streamed answers that are under way.
+	ConcurrentStreams int64 `json:"concurrent_streams,omitzero"`
 }
 
 // Cache says how long what is fetched is kept.

@@ -144,8 +144,44 @@ func (l *loader) limits(o object) Limits {
 		}
 	}
 	limits.FirstByteTimeout = s.within("first_byte_timeout", limits.RequestTimeout)
-	s.finish(nil)
+	if p, ok := s.field("per_caller"); ok {
+		limits.PerCaller = p.callerLimits()
+	}
+	s.finish(func(name string) (string, bool) {
+		switch name {
+		case "requests_per_minute", "tokens_per_minute", "concurrent_streams":
+			return "put it under per_caller", true
+		}
+		return "", false
+	})
 	return limits
+}
+
+// mostPerMinute keeps sums within the numbers that a Redis server calculates with.
+const mostPerMinute = 1_000_000_000_000
+
+// callerLimits reads the bounds of one caller.
+func (p place) callerLimits() CallerLimits {
+	var c CallerLimits
+	o, ok := p.object()
+	if !ok {
+		return c
+	}
+	if len(o.fields) == 0 {
+		p.wrong("it bounds nothing", "give a bound, or remove it")
+	}
+	for _, f := range []struct {
+		name string
+		into *int64
+	}{
+		{"requests_per_minute", &c.RequestsPerMinute}, {"tokens_per_minute", &c.TokensPerMinute}, {"concurrent_streams", &c.ConcurrentStreams},
+	} {
+		if p, ok := o.field(f.name); ok {
+			*f.into, _ = p.number(1, mostPerMinute)
+		}
+	}
+	o.finish(nil)
+	return c
 }
 
 // within returns a length of time that is meaningless above the request's own, which is also its default.

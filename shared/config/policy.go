@@ -129,6 +129,9 @@ func (l *loader) grants(o object, r *Rule) {
 			r.LogPayloads = &on
 		}
 	}
+	if p, ok := o.field("limits"); ok {
+		r.Limits = p.callerLimits()
+	}
 }
 
 // oneOf is the check that accepts some words.

@@ -31,6 +31,8 @@ type Rule struct {
 	MFA MFAMode `json:"mfa,omitzero"`
 	// LogPayloads says whether the bodies of requests and answers are logged. When nil it is as Logging says.
 	LogPayloads *bool `json:"log_payloads,omitzero"`
+	// Limits bound what one caller uses by this rule, besides those of the document.
+	Limits CallerLimits `json:"limits,omitzero"`
 }
 
 // Match says whom a rule is for.

@@ -35,6 +35,9 @@ func (x *exchange) chat() *chat.Error {
 	if failure != nil {
 		return failure
 	}
+	if err := x.reserve(upstream, len(body)); err != nil {
+		return err
+	}
 	x.payload.request(x.grant.LogPayloads, body)
 	model := x.g.models[x.route.Upstream.Name]
 	ctx, cancel := context.WithTimeoutCause(x.ctx, x.route.Upstream.Timeout, errUpstreamTimeout)

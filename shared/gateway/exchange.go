@@ -19,6 +19,7 @@ import (
 	"github.com/postern-ai/postern/shared/config"
 	"github.com/postern-ai/postern/shared/identity"
 	"github.com/postern-ai/postern/shared/policy"
+	"github.com/postern-ai/postern/shared/quota"
 )
 
 // exchange is one request on its way through the gateway and what the log
@@ -40,6 +41,7 @@ type exchange struct {
 	route     config.Route
 	grant     *policy.Grant // of the rule that decided, if one has
 	challenge string        // of an answer 401
+	use       quota.Use     // what is to be settled in the end
 	requested string        // the model's public name
 	streamed  bool
 	usage     *chat.Usage
@@ -69,6 +71,7 @@ func (x *exchange) end() {
 	if p := recover(); p != nil {
 		x.panicked(p, debug.Stack())
 	}
+	x.settle()
 	x.log()
 }
 

@@ -19,15 +19,20 @@ import (
 	"github.com/postern-ai/postern/shared/config"
 	"github.com/postern-ai/postern/shared/policy"
 	"github.com/postern-ai/postern/shared/provider"
+	"github.com/postern-ai/postern/shared/quota"
 )
 
-// Options is what a gateway is made of. All fields are required.
+// Options is what a gateway is made of. All fields are required, except where
+// they say otherwise.
 type Options struct {
 	Document *config.Document
 	Models   map[string]provider.Model // by the name of the upstream
 	Callers  caller.Authenticator
 	Policy   *policy.Policy
 	Log      *slog.Logger
+	// Quota counts what callers use. Nil means that each instance counts for
+	// itself.
+	Quota quota.Store
 }
 
 // Gateway is the handler. It is safe for concurrent use.
@@ -41,6 +46,7 @@ type Gateway struct {
 	limits  config.Limits
 	meta    *metadata // nil if no tokens are accepted
 	address string    // the document's public_url
+	quota   quota.Store
 
 	// keepAlive is how long a stream may be silent before a comment is sent.
 	keepAlive time.Duration
@@ -70,7 +76,11 @@ func New(o Options) (*Gateway, error) {
 			return nil, fmt.Errorf("upstream %q has no model behind it", u.Name)
 		}
 	}
+	if o.Quota == nil {
+		o.Quota = new(quota.Memory)
+	}
 	return &Gateway{
+		quota:  o.Quota,
 		router: config.NewRouter(o.Document), models: o.Models,
 		callers: o.Callers, policy: o.Policy,
 		log: o.Log, logging: o.Document.Logging, limits: o.Document.Limits,

@@ -77,6 +77,8 @@ type Grant struct {
 	Tools config.Tools
 	// LogPayloads says whether bodies are logged.
 	LogPayloads bool
+	// Limits bound what one caller uses by this rule.
+	Limits config.CallerLimits
 
 	mfa config.MFAMode
 }
@@ -158,7 +160,7 @@ func (p *Policy) arrange() {
 }
 
 func (p *Policy) compile(r *config.Rule, logPayloads bool) rule {
-	c := rule{grant: &Grant{Rule: r.Name, MaxTokens: r.MaxTokens, Tools: r.Tools, LogPayloads: logPayloads, mfa: r.MFA}}
+	c := rule{grant: &Grant{Rule: r.Name, MaxTokens: r.MaxTokens, Tools: r.Tools, LogPayloads: logPayloads, Limits: r.Limits, mfa: r.MFA}}
 	if r.LogPayloads != nil {
 		c.grant.LogPayloads = *r.LogPayloads
 	}
