@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"log/slog"
 	"net/http"
 	"strings"
@@ -46,8 +45,7 @@ func (w *world) sign(t *testing.T, auth identity.Authorizer) (*http.Request, map
 }
 
 // TestTheExamplesOfTheOtherProduct signs requests with its three documents, word
-// for word but for the endpoints that they leave out and the one field that
-// this version refuses.
+// for word but for the endpoints that they leave out.
 func TestTheExamplesOfTheOtherProduct(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -71,7 +69,7 @@ azure_instance: my-resource
 			"bedrock with role chaining", `provider: bedrock
 auth_type: aws_sigv4
 credential_ref: bedrock-irsa-role
-mfa_required: false
+mfa_required: true
 audit_on_rotate: true
 `, "bedrock-irsa-role", "{hub}",
 			only("Authorization", "SigV4 for bedrock in eu-west-1 by arn:aws:sts::123456789012:assumed-role/hub/postern"),
@@ -94,20 +92,11 @@ base_url: https://llm.internal.example.com/v1
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			w.secrets.Seed(secretsmanager.Secret{Name: test.secret, Text: w.fill(config.AWS, test.text)})
-			_, got := w.sign(t, w.authorizer(t, config.AWS, test.document, nil))
+			_, got := w.sign(t, w.authorizer(t, config.AWS, test.document, map[string]string{"POSTERN_IAM_MFA": "true"}))
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
-	}
-}
-
-func TestTheSecondFactorOfCallersIsForALaterVersion(t *testing.T) {
-	t.Parallel()
-	_, err := config.Load([]byte("provider: bedrock\nauth_type: aws_sigv4\ncredential_ref: bedrock-irsa-role\nmfa_required: true\naudit_on_rotate: true\n"))
-	problems, ok := errors.AsType[*config.Problems](err)
-	if !ok || len(problems.List) != 1 || problems.List[0].Path != "mfa_required" {
-		t.Errorf("got %v, want one problem with mfa_required", err)
 	}
 }
 
