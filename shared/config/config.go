@@ -39,6 +39,8 @@ type Document struct {
 	Cache Cache `json:"cache"`
 	// Limits bound what one request may cost.
 	Limits Limits `json:"limits"`
+	// Rotation says which stored keys are renewed, and how.
+	Rotation Rotation `json:"rotation,omitzero"`
 	// Warnings are what loading has seen that works and that its author should know about. They are no part of the document.
 	Warnings []Problem `json:"-"`
 }

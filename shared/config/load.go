@@ -49,6 +49,7 @@ func (l *loader) load(root node) (*Document, error) {
 	d.Policy = l.policy(o)
 	d.MFA = l.mfa(o)
 	d.PublicURL = l.publicURL(o)
+	d.Rotation = l.rotation(o, d)
 	l.later(o)
 	o.finish(documentHint)
 	l.conflicts(o, d)
@@ -69,7 +70,7 @@ func isUpstream(root node) bool {
 // single loads a document that is one upstream by itself. Its callers are those that the platform's own IAM admits.
 func (l *loader) single(root node) (*Document, error) {
 	for _, f := range root.fields {
-		if slices.Contains([]string{"upstreams", "callers", "api_tokens", "platform_callers", "policy", "mfa", "public_url", "limits", "logging", "cache"}, f.key) {
+		if slices.Contains([]string{"upstreams", "callers", "api_tokens", "platform_callers", "policy", "mfa", "public_url", "limits", "logging", "cache", "rotation"}, f.key) {
 			p := place{loader: l, path: f.key, node: node{line: f.line}}
 			p.wrong("the document is both one upstream entry, because it has a provider, and a whole document", "put the entry into the list upstreams")
 			return nil, l.err()
@@ -95,11 +96,9 @@ func (l *loader) single(root node) (*Document, error) {
 
 // later refuses the sections that this version would otherwise have to ignore.
 func (l *loader) later(o object) {
-	for _, name := range []string{"rotation", "pipelines"} {
-		if section, ok := o.field(name); ok {
-			section.hidden = true
-			section.wrong("this section is not available in this version", "remove it")
-		}
+	if section, ok := o.field("pipelines"); ok {
+		section.hidden = true
+		section.wrong("this section is not available in this version", "remove it")
 	}
 }
 

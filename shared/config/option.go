@@ -151,8 +151,8 @@ func vendorOptions() []option {
 }
 
 // text reads a text of a certain form.
-func text(valid func(string) bool, wants string, target func(*Upstream) *string) func(place, *Upstream) {
-	return func(p place, u *Upstream) {
+func text[T any](valid func(string) bool, wants string, target func(*T) *string) func(place, *T) {
+	return func(p place, u *T) {
 		if s, ok := p.string(); ok {
 			if !valid(s) {
 				p.wrong("the value does not have the right form", "give "+wants)
@@ -163,8 +163,8 @@ func text(valid func(string) bool, wants string, target func(*Upstream) *string)
 }
 
 // address reads an https URL.
-func address(target func(*Upstream) *string) func(place, *Upstream) {
-	return func(p place, u *Upstream) {
+func address[T any](target func(*T) *string) func(place, *T) {
+	return func(p place, u *T) {
 		if _, ok := p.url(); ok {
 			*target(u) = p.text
 		}
@@ -172,13 +172,13 @@ func address(target func(*Upstream) *string) func(place, *Upstream) {
 }
 
 // choice reads one of several words.
-func choice[T ~string](set func(*Upstream, string), words ...T) func(place, *Upstream) {
-	return func(p place, u *Upstream) {
+func choice[T any, W ~string](set func(*T, string), words ...W) func(place, *T) {
+	return func(p place, u *T) {
 		s, ok := p.string()
 		if !ok {
 			return
 		}
-		if !slices.Contains(words, T(s)) {
+		if !slices.Contains(words, W(s)) {
 			p.wrong("there is no such value", "use "+list(words, "or"))
 			return
 		}
@@ -234,16 +234,20 @@ const (
 	tagCharacters = letters + digits + " _.:/=+-@"
 )
 
-func readRoles(p place, u *Upstream) {
+func readRoles(p place, u *Upstream) { u.AWSRoles = p.roles() }
+
+func (p place) roles() []AWSRole {
 	items := p.list()
 	if p.kind == kindList && (len(items) == 0 || len(items) > mostRoles) {
 		p.wrong("the number of roles is out of range", fmt.Sprintf("name 1 to %d roles, in the order in which they are assumed", mostRoles))
 	}
+	var roles []AWSRole
 	for i, item := range items {
 		if role, ok := readRole(item, i > 0); ok {
-			u.AWSRoles = append(u.AWSRoles, role)
+			roles = append(roles, role)
 		}
 	}
+	return roles
 }
 
 // readRole reads a role. One that a role assumes can live for an hour only.
