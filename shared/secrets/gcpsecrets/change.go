@@ -26,10 +26,19 @@ type staging struct {
 	candidate secrets.Candidate
 	// added is the version that holds the candidate and is not noted yet. The zero value means none.
 	added version
+	// place is the placeholder that this call has added.
+	place number
 }
 
 // round stages the candidate on what the secret is now.
 func (s *staging) round(ctx context.Context, h *history) (secrets.Version, error) {
+	if held := h.Aliases[aliasCurrent]; s.place != 0 && held != 0 && held != s.place {
+		// Another call came first with its own.
+		if err := s.destroy(ctx, s.place); err != nil {
+			return secrets.Version{}, err
+		}
+		s.place = 0
+	}
 	if n := h.noted(s.candidate.Cycle); n != 0 {
 		return s.again(ctx, h, n)
 	}
@@ -120,9 +129,11 @@ func (s *staging) announce(ctx context.Context, next *history) error {
 		if err := s.change(ctx, next); err != nil {
 			return err
 		}
-		if _, err := s.add(ctx, placeholder); err != nil {
+		made, err := s.add(ctx, placeholder)
+		if err != nil {
 			return err
 		}
+		s.place = made.number
 		return errStale
 	}
 	next.fix(newest)

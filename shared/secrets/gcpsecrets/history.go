@@ -290,7 +290,6 @@ func (h *history) fix(newest number) {
 	if previous != 0 {
 		h.Aliases[aliasPrevious] = previous
 	}
-	h.see(newest)
 }
 
 // promote makes a version the current one. Notes are kept for the versions that count from now on.
@@ -312,7 +311,6 @@ func (h *history) promote(to number) {
 	if from != 0 {
 		h.Aliases[aliasPrevious] = from
 	}
-	h.see(to)
 }
 
 // forget takes away everything that speaks of a version.
