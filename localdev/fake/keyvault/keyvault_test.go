@@ -207,6 +207,7 @@ func TestWhatTheServiceRefuses(t *testing.T) {
 		{"a value that is too large", `PUT /secrets/new {"value":"` + strings.Repeat("x", 25<<10+1) + `"}`, "400 BadParameter"},
 		{"too many tags", `PUT /secrets/new {"value":"x","tags":{` + fmt.Sprintf(tags, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16) + `}}`, "400 BadParameter"},
 		{"a tag that is too long", `PUT /secrets/new {"value":"x","tags":{"a":"` + strings.Repeat("x", 257) + `"}}`, "400 BadParameter"},
+		{"a content type that is too long", `PUT /secrets/new {"value":"x","contentType":"` + strings.Repeat("x", 256) + `"}`, "400 BadParameter"},
 		{"dates in the wrong order", `PUT /secrets/new {"value":"x","attributes":{"nbf":2,"exp":1}}`, "400 BadParameter"},
 		{"another value for a version", `PATCH /secrets/key/{id} {"value":"x"}`, "400 BadParameter"},
 		{"a change that is half wrong", `PATCH /secrets/key/{id} {"contentType":"x","attributes":{"nbf":2,"exp":1}}`, "400 BadParameter"},

@@ -19,6 +19,8 @@ const (
 	maxTags  = 15
 	maxTag   = 256
 	maxPage  = 25
+	// maxContentType is from the same page.
+	maxContentType = 255
 	// retention is how long a deleted secret can be recovered.
 	retention = 90 * 24 * time.Hour
 )
@@ -105,6 +107,9 @@ func (v *version) apply(in change) error {
 		v.tags = *in.Tags
 	}
 	if in.ContentType != nil {
+		if len(*in.ContentType) > maxContentType {
+			return bad("The content type has at most 255 characters.")
+		}
 		v.contentType = *in.ContentType
 	}
 	if in.Attributes != nil {

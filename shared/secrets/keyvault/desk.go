@@ -113,6 +113,13 @@ func (d *desk) isCurrent(id string) bool {
 	return id != "" && d.current != nil && (d.current.id == id || d.current.tags[tagFrom] == id)
 }
 
+// isStaged reports whether an id is that of the staged version, or of one that a slow request has made for the same cycle.
+func (d *desk) isStaged(id string) bool {
+	return slices.ContainsFunc(d.staged, func(v version) bool {
+		return pendingID+v.id == id && (v.id == d.staged[0].id || foreign(v) == 0 && v.tags[tagCycle] == d.staged[0].tags[tagCycle])
+	})
+}
+
 func (d *desk) conflict(reason string) error {
 	return &secrets.Error{Ref: d.ref, Reason: reason, Err: secrets.ErrConflict}
 }
@@ -162,7 +169,7 @@ func (d *desk) promote(ctx context.Context, promotion secrets.Promotion) (secret
 		return now.Current, d.retire(ctx, promotion.To, now.Current.Cycle)
 	case now.Current.ID != promotion.From:
 		return secrets.Version{}, d.conflict("another version is current")
-	case promotion.To == "" || promotion.To != now.Staged.ID && promotion.To != now.Previous.ID:
+	case promotion.To == "" || !d.isStaged(promotion.To) && promotion.To != now.Previous.ID:
 		return secrets.Version{}, d.conflict("the version to promote is neither staged nor the previous one")
 	}
 	place, id, _ := d.place(promotion.To)
