@@ -50,6 +50,8 @@ type App struct {
 	ObjectID string
 	// Secrets are its client secrets, each with its expiry. The zero time is that of one that does not expire.
 	Secrets map[string]time.Time
+	// Secret, when set, finds more of them, such as those that were added while the server runs.
+	Secret func(given string) (expires time.Time, ok bool)
 	// Certificates are those whose keys may sign assertions.
 	Certificates []*x509.Certificate
 	// SubjectName and Roots let certificates in by name: any with this common name that the roots have issued, when the assertion carries

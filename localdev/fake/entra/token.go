@@ -121,16 +121,22 @@ func (s *Server) authenticate(app App, form url.Values, r *http.Request) *refusa
 }
 
 func checkSecret(app App, given string) *refusal {
-	for secret, expires := range app.Secrets {
-		if subtle.ConstantTimeCompare([]byte(secret), []byte(given)) != 1 {
-			continue
+	expires, known := time.Time{}, false
+	for secret, end := range app.Secrets {
+		if subtle.ConstantTimeCompare([]byte(secret), []byte(given)) == 1 {
+			expires, known = end, true
 		}
-		if !expires.IsZero() && !time.Now().Before(expires) {
-			return invalidClient(7000222, "The provided client secret keys for app '%s' are expired.", app.ClientID)
-		}
-		return nil
 	}
-	return invalidClient(7000215, "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app '%s'.", app.ClientID)
+	if !known && app.Secret != nil {
+		expires, known = app.Secret(given)
+	}
+	switch {
+	case !known:
+		return invalidClient(7000215, "Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app '%s'.", app.ClientID)
+	case !expires.IsZero() && !time.Now().Before(expires):
+		return invalidClient(7000222, "The provided client secret keys for app '%s' are expired.", app.ClientID)
+	}
+	return nil
 }
 
 // checkAssertion tells the app's own assertions from those of other issuers by their issuer.
