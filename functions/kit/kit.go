@@ -38,8 +38,8 @@ type Kit struct {
 	// there under two names: its own and that of plain names.
 	Secrets secrets.Stores
 
-	// Audit takes the events of upstreams with audit_on_rotate. Nil means that
-	// there are none.
+	// Audit takes the events of upstreams with audit_on_rotate, and of refusals
+	// if the document wants them. Nil means that there are none.
 	Audit audit.Publisher
 
 	// HTTP carries the requests to upstreams, or nil for [NewTransport]. Those
@@ -80,6 +80,7 @@ func (k Kit) Gateway() (http.Handler, error) {
 	}
 	g, err := gateway.New(gateway.Options{
 		Document: document, Models: models, Policy: policy.Compile(document), Log: k.Log, Callers: caller.New(document, entry),
+		Audit: k.Audit, Function: w.origin(),
 	})
 	if err != nil {
 		return nil, err

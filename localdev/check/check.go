@@ -279,6 +279,9 @@ func (p *page) settings(d *config.Document) {
 	}
 	p.line("  - ", "one log line, "+statistics+"; "+bodies)
 	p.line("  - ", fmt.Sprintf("a body of at most %d bytes, nested at most %d deep, with at most %d messages", d.Limits.MaxBodyBytes, d.Limits.MaxDepth, d.Limits.MaxMessages))
+	if d.Audit.Denied {
+		p.line("  - ", fmt.Sprintf("an event for each caller that is turned away or asked for a second factor, at most %d a minute by each instance", d.Audit.DeniedPerMinute))
+	}
 	if text := describeLimits(d.Limits.PerCaller); text != "" {
 		p.line("  - ", "at most "+text+" for each caller, counted by each instance for itself")
 	}

@@ -35,6 +35,8 @@ type Document struct {
 	PublicURL string `json:"public_url,omitzero"`
 	// Logging says what a request's log line holds.
 	Logging Logging `json:"logging"`
+	// Audit says what is an event for those who keep watch, besides what upstreams say.
+	Audit Audit `json:"audit,omitzero"`
 	// Cache says how long what is fetched is kept, and where instances share it.
 	Cache Cache `json:"cache"`
 	// Limits bound what one request may cost.
@@ -227,6 +229,14 @@ type Logging struct {
 	LogStatistics bool `json:"log_statistics"`
 	// LogPayloads adds the bodies of request and answer. It defaults to false.
 	LogPayloads bool `json:"log_payloads"`
+}
+
+// Audit says what is an event.
+type Audit struct {
+	// Denied makes events of callers that are turned away or asked for a second factor.
+	Denied bool `json:"denied,omitzero"`
+	// DeniedPerMinute bounds those of one instance, since anybody can be turned away as often as he likes. It defaults to 60.
+	DeniedPerMinute int `json:"denied_per_minute,omitzero"`
 }
 
 // Limits bound what one request may cost.

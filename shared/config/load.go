@@ -44,6 +44,7 @@ func (l *loader) load(root node) (*Document, error) {
 	d.Limits = l.limits(o)
 	d.Cache = l.cache(o)
 	d.Logging = l.logging(o)
+	d.Audit = l.audit(o)
 	l.admission(o, d)
 	d.Upstreams = l.upstreams(o, d.Limits)
 	d.Policy = l.policy(o)
@@ -70,7 +71,7 @@ func isUpstream(root node) bool {
 // single loads a document that is one upstream by itself. Its callers are those that the platform's own IAM admits.
 func (l *loader) single(root node) (*Document, error) {
 	for _, f := range root.fields {
-		if slices.Contains([]string{"upstreams", "callers", "api_tokens", "platform_callers", "policy", "mfa", "public_url", "limits", "logging", "cache", "rotation"}, f.key) {
+		if slices.Contains([]string{"upstreams", "callers", "api_tokens", "platform_callers", "policy", "mfa", "public_url", "audit", "limits", "logging", "cache", "rotation"}, f.key) {
 			p := place{loader: l, path: f.key, node: node{line: f.line}}
 			p.wrong("the document is both one upstream entry, because it has a provider, and a whole document", "put the entry into the list upstreams")
 			return nil, l.err()
@@ -215,6 +216,44 @@ func (l *loader) logging(o object) Logging {
 	}
 	s.finish(nil)
 	return logging
+}
+
+// The events of refusals in a minute: by default, and at most. Each is published before its answer is complete.
+const (
+	defaultDenied = 60
+	mostDenied    = 6000
+)
+
+func (l *loader) audit(o object) Audit {
+	var a Audit
+	section, ok := o.field("audit")
+	if !ok {
+		return a
+	}
+	s, ok := section.object()
+	if !ok {
+		return a
+	}
+	if p, ok := s.field("denied"); ok {
+		a.Denied, _ = p.flag()
+	}
+	if a.Denied {
+		a.DeniedPerMinute = defaultDenied
+	}
+	if p, ok := s.field("denied_per_minute"); ok {
+		n, ok := p.number(1, mostDenied)
+		if ok && !a.Denied {
+			p.wrong("it has no effect, because refusals are no events", "set denied: true, or remove it")
+		}
+		a.DeniedPerMinute = int(n)
+	}
+	s.finish(func(name string) (string, bool) {
+		if name == "on_rotate" || name == "audit_on_rotate" {
+			return "audit_on_rotate stands with the upstream", true
+		}
+		return "", false
+	})
+	return a
 }
 
 // admission reads who is let in at all. A gateway without any answer to that is refused: it must never be open by omission.

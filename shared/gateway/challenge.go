@@ -20,6 +20,7 @@ import (
 // is what their clients understand.
 func (x *exchange) stepUp(d policy.Decision) *chat.Error {
 	step := d.StepUp
+	x.step = step
 	x.w.Header().Set("Cache-Control", "no-store")
 	code, description := "insufficient_user_authentication", "A different authentication level is required"
 	if step.Stale {

@@ -41,8 +41,9 @@ type exchange struct {
 	route     config.Route
 	grant     *policy.Grant // of the rule that decided, if one has
 	challenge string        // of an answer 401
-	use       quota.Use     // what is to be settled in the end
-	requested string        // the model's public name
+	step      *policy.StepUp
+	use       quota.Use // what is to be settled in the end
+	requested string    // the model's public name
 	streamed  bool
 	usage     *chat.Usage
 	first     time.Duration // until the first chunk
@@ -72,6 +73,7 @@ func (x *exchange) end() {
 		x.panicked(p, debug.Stack())
 	}
 	x.settle()
+	x.report()
 	x.log()
 }
 

@@ -14,6 +14,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/postern-ai/postern/shared/audit"
 	"github.com/postern-ai/postern/shared/caller"
 	"github.com/postern-ai/postern/shared/chat"
 	"github.com/postern-ai/postern/shared/config"
@@ -33,6 +34,11 @@ type Options struct {
 	// Quota counts what callers use. Nil means that each instance counts for
 	// itself.
 	Quota quota.Store
+	// Audit takes the events of refusals, if the document wants any. Nil means
+	// that there are none.
+	Audit audit.Publisher
+	// Function is where they happen.
+	Function audit.Origin
 }
 
 // Gateway is the handler. It is safe for concurrent use.
@@ -47,6 +53,7 @@ type Gateway struct {
 	meta    *metadata // nil if no tokens are accepted
 	address string    // the document's public_url
 	quota   quota.Store
+	watch   *watch // nil if refusals are no events
 
 	// keepAlive is how long a stream may be silent before a comment is sent.
 	keepAlive time.Duration
@@ -80,7 +87,7 @@ func New(o Options) (*Gateway, error) {
 		o.Quota = new(quota.Memory)
 	}
 	return &Gateway{
-		quota:  o.Quota,
+		quota: o.Quota, watch: newWatch(o),
 		router: config.NewRouter(o.Document), models: o.Models,
 		callers: o.Callers, policy: o.Policy,
 		log: o.Log, logging: o.Document.Logging, limits: o.Document.Limits,
