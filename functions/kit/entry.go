@@ -9,7 +9,7 @@ import (
 
 // entry is what authenticating callers takes.
 func (w *wiring) entry(d *config.Document) (caller.Options, error) {
-	o := caller.Options{Cloud: w.Cloud, Platform: w.Platform}
+	o := caller.Options{Cloud: w.Cloud, Platform: w.Platform, Certificate: w.Certificate, Balanced: w.Balanced}
 	if d.APITokens == nil {
 		return o, nil
 	}

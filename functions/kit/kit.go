@@ -34,6 +34,11 @@ type Kit struct {
 	// admitted. It is asked only if the document trusts that IAM.
 	Platform caller.Authenticator
 
+	// Certificate and Balanced are those of [caller.Options]. Nil where the
+	// platform puts no certificate beside a request, or has no load balancer.
+	Certificate func(*http.Request) (pem string, ok bool)
+	Balanced    func(*http.Request) bool
+
 	// Secrets reads stored credentials. The store of the function's own cloud is
 	// there under two names: its own and that of plain names.
 	Secrets secrets.Stores

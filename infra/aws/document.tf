@@ -8,7 +8,11 @@ locals {
   # A document may be one upstream by itself, whose callers the platform admits.
   single           = can(local.parsed.provider)
   platform_callers = local.single || try(local.parsed.platform_callers, false)
-  token_callers    = try(length(local.parsed.callers), 0) > 0 || can(local.parsed.api_tokens.credential_ref)
+  token_callers = (
+    try(length(local.parsed.callers), 0) > 0 || can(local.parsed.api_tokens.credential_ref) ||
+    can(local.parsed.fronts.iap.audience) || can(local.parsed.fronts.iap.audiences) ||
+    anytrue([for front in try(values(local.parsed.fronts), []) : try(front.admit, false)])
+  )
   # The first expression that has a value: [1] takes the list, and fails without
   # a provider.
   entries = try([local.parsed.provider, [local.parsed]][1], local.parsed.upstreams, [])

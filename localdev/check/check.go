@@ -97,12 +97,17 @@ func (p *page) line(lead, text string) {
 func (p *page) callers(d *config.Document) {
 	p.WriteString("Who may call\n")
 	for _, c := range d.Callers {
-		p.line("  - ", fmt.Sprintf("bearers of a token of %s (%s) for the audience %s, signed with %s", c.Issuer, c.Name, list(c.Audiences, "or"), list(c.Algorithms, "or")))
+		kind := ""
+		if c.CertificateBound {
+			kind = ", bound to their client certificate"
+		}
+		p.line("  - ", fmt.Sprintf("bearers of a token of %s (%s) for the audience %s, signed with %s%s", c.Issuer, c.Name, list(c.Audiences, "or"), list(c.Algorithms, "or"), kind))
 	}
 	if t := d.APITokens; t != nil {
 		p.line("  - ", fmt.Sprintf("bearers of an API token (issuer %s) of the list in the secret %s, known again by the key in %s; the function has to be allowed to read both",
 			config.APITokenIssuer, t.CredentialRef, t.KeyRef))
 	}
+	p.fronts(d)
 	if !d.PlatformCallers {
 		return
 	}
@@ -110,6 +115,35 @@ func (p *page) callers(d *config.Document) {
 	p.line("    on AWS: ", "with a function URL of authorization type AWS_IAM, whoever may lambda:InvokeFunctionUrl on it")
 	p.line("    on Google Cloud: ", "whoever has roles/run.invoker on the service; the function cannot see whether that check is on, so allUsers must not have it")
 	p.line("    on Azure: ", "whom App Service authentication has let in; the function cannot see whether it is on and required")
+}
+
+// fronts says what the document promises to stand in front of the functions.
+func (p *page) fronts(d *config.Document) {
+	where := map[string]string{
+		config.FrontALB:        "on AWS, behind an Application Load Balancer with mutual TLS in verify mode that is the function's only way in",
+		config.FrontAPIGateway: "on AWS, behind an HTTP API with mutual TLS at its custom domain and no default endpoint",
+		config.FrontAppService: "on Azure, with client certificates switched on for the app",
+	}
+	fronts := d.Fronts.Certificates()
+	for _, name := range slices.Sorted(maps.Keys(fronts)) {
+		front, checked := fronts[name], ""
+		if front.ClientCA != "" {
+			authorities, _ := config.ParseAuthorities(front.ClientCA)
+			var names []string
+			for _, authority := range authorities {
+				names = append(names, authority.Subject.String())
+			}
+			checked = ", made by " + list(names, "or")
+		}
+		text := "client certificates" + checked + " name callers (issuer " + config.CertificateIssuer + name + "), "
+		if !front.Admit {
+			text = "client certificates" + checked + " confirm the tokens that are bound to one, "
+		}
+		p.line("  - ", text+where[name])
+	}
+	if iap := d.Fronts.IAP; iap != nil {
+		p.line("  - ", "on Google Cloud, whom Identity-Aware Proxy has let in (issuer "+config.IAPIssuer+") to "+list(iap.Audiences, "or"))
+	}
 }
 
 // policy says who may use which model, and which models nobody may use.

@@ -2,7 +2,6 @@ package caller
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"net/http"
@@ -16,12 +15,19 @@ import (
 type Bearer struct {
 	issuers map[string]*issuer
 	known   verified
+	// certificates are those of the clients, for tokens that are bound to one.
+	certificates *certificates
 }
 
+// issuer is who signs tokens, and what is demanded of them.
 type issuer struct {
 	config.Caller
 	shape shape
 	keys  *keySet
+}
+
+func newIssuer(c config.Caller, client *http.Client) *issuer {
+	return &issuer{Caller: c, shape: shapeOf(c.Issuer), keys: &keySet{issuer: c.Issuer, uri: c.JWKSURI, client: client}}
 }
 
 // NewBearer returns an authenticator for the tokens of these issuers. It fetches nothing yet; transport may be nil.
@@ -29,7 +35,7 @@ func NewBearer(callers []config.Caller, transport http.RoundTripper) *Bearer {
 	client := keyClient(transport)
 	b := &Bearer{issuers: make(map[string]*issuer, len(callers))}
 	for _, c := range callers {
-		b.issuers[c.Issuer] = &issuer{Caller: c, shape: shapeOf(c.Issuer), keys: &keySet{issuer: c.Issuer, uri: c.JWKSURI, client: client}}
+		b.issuers[c.Issuer] = newIssuer(c, client)
 	}
 	return b
 }
@@ -41,22 +47,18 @@ func (b *Bearer) Authenticate(r *http.Request) (*Principal, error) {
 	if failure != nil {
 		return nil, failure
 	}
-	key := sha256.Sum256([]byte(text))
-	now := wallClock()
-	if principal, ok := b.known.get(key, now); ok {
-		return principal, nil
+	p, failure := b.known.recall(r.Context(), text, b.verify)
+	if failure == nil {
+		failure = b.possessed(r, p)
 	}
-	principal, failure := b.verify(r.Context(), text)
 	if failure != nil {
 		return nil, failure
 	}
-	b.known.put(key, principal, now)
-	return principal, nil
+	return p.principal, nil
 }
 
-// verify checks everything that costs nothing first, so that a token that cannot be right costs neither a fetch nor a
-// signature check.
-func (b *Bearer) verify(ctx context.Context, text string) (*Principal, *Error) {
+// verify finds out what a token proves.
+func (b *Bearer) verify(ctx context.Context, text string) (*proven, *Error) {
 	t, failure := parse(text)
 	if failure != nil {
 		return nil, failure
@@ -70,30 +72,45 @@ func (b *Bearer) verify(ctx context.Context, text string) (*Principal, *Error) {
 		e.notMine = true
 		return nil, e
 	}
-	if !slices.Contains(from.Algorithms, t.header.Algorithm) {
-		return nil, &Error{Code: BadSignature, Public: "the token is signed with an algorithm that is not accepted for its issuer"}
-	}
-	if failure := from.kindRefused(t); failure != nil {
+	bound, failure := t.claims.confirmation()
+	if failure != nil {
 		return nil, failure
 	}
-	if !slices.ContainsFunc(from.shape.audiences(&t.claims), func(a string) bool { return slices.Contains(from.Audiences, a) }) {
-		return nil, &Error{
+	if failure := from.judge(ctx, t); failure != nil {
+		return nil, failure
+	}
+	return &proven{principal: from.principal(t), issuer: from, bound: bound}, nil
+}
+
+// judge checks a token of the issuer: first everything that costs nothing, so that one which cannot be right costs neither a
+// fetch nor a signature check.
+func (i *issuer) judge(ctx context.Context, t *token) *Error {
+	if !slices.Contains(i.Algorithms, t.header.Algorithm) {
+		return &Error{Code: BadSignature, Public: "the token is signed with an algorithm that is not accepted for its issuer"}
+	}
+	if failure := i.kindRefused(t); failure != nil {
+		return failure
+	}
+	if !slices.ContainsFunc(i.shape.audiences(&t.claims), func(a string) bool { return slices.Contains(i.Audiences, a) }) {
+		return &Error{
 			Code:   WrongAudience,
-			Public: fmt.Sprintf("the token is meant for another service; ask its issuer for one with the audience %q", from.Audiences[0]),
+			Public: fmt.Sprintf("the token is meant for another service; ask its issuer for one with the audience %q", i.Audiences[0]),
 		}
 	}
 	if failure := t.claims.current(wallClock()); failure != nil {
-		return nil, failure
+		return failure
 	}
-	if failure := from.signed(ctx, t); failure != nil {
-		return nil, failure
-	}
+	return i.signed(ctx, t)
+}
+
+// principal is whom a token of the issuer is for, once it has been judged.
+func (i *issuer) principal(t *token) *Principal {
 	p := &Principal{
-		Method: OIDC, Issuer: t.claims.Issuer, Subject: t.claims.Subject, Name: from.Name + "/" + t.claims.Subject,
-		Groups: from.shape.groups(&t.claims), Expires: t.claims.expires(),
+		Method: OIDC, Issuer: t.claims.Issuer, Subject: t.claims.Subject, Name: i.Name + "/" + t.claims.Subject,
+		Groups: i.shape.groups(&t.claims), Expires: t.claims.expires(),
 	}
-	t.describe(p, from.Claims)
-	return p, nil
+	t.describe(p, i.Claims)
+	return p
 }
 
 // mostTries bounds the signature checks for a token that names no key.

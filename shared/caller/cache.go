@@ -1,6 +1,7 @@
 package caller
 
 import (
+	"context"
 	"crypto/sha256"
 	"sync"
 	"time"
@@ -17,8 +18,16 @@ type verified struct {
 }
 
 type entry struct {
+	proven *proven
+	until  time.Time
+}
+
+// proven is what the signature of a token has proven: who it is for, and to what it is bound, which each request has to show
+// anew.
+type proven struct {
 	principal *Principal
-	until     time.Time
+	issuer    *issuer
+	bound     confirmation
 }
 
 const (
@@ -26,7 +35,22 @@ const (
 	rememberMost = 4096
 )
 
-func (v *verified) get(key [sha256.Size]byte, now time.Time) (*Principal, bool) {
+// recall returns what a token has proven before, or has it verified.
+func (v *verified) recall(ctx context.Context, text string, verify func(context.Context, string) (*proven, *Error)) (*proven, *Error) {
+	key := sha256.Sum256([]byte(text))
+	now := wallClock()
+	if p, ok := v.get(key, now); ok {
+		return p, nil
+	}
+	p, failure := verify(ctx, text)
+	if failure != nil {
+		return nil, failure
+	}
+	v.put(key, p, now)
+	return p, nil
+}
+
+func (v *verified) get(key [sha256.Size]byte, now time.Time) (*proven, bool) {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	e, ok := v.entries[key]
@@ -38,13 +62,13 @@ func (v *verified) get(key [sha256.Size]byte, now time.Time) (*Principal, bool) 
 		delete(v.entries, key)
 		return nil, false
 	}
-	return e.principal, true
+	return e.proven, true
 }
 
-func (v *verified) put(key [sha256.Size]byte, p *Principal, now time.Time) {
+func (v *verified) put(key [sha256.Size]byte, p *proven, now time.Time) {
 	until := now.Add(rememberFor)
-	if p.Expires.Before(until) {
-		until = p.Expires
+	if p.principal.Expires.Before(until) {
+		until = p.principal.Expires
 	}
 	if !until.After(now) {
 		return
@@ -61,5 +85,5 @@ func (v *verified) put(key [sha256.Size]byte, p *Principal, now time.Time) {
 		}
 		delete(v.entries, key)
 	}
-	v.entries[key] = entry{principal: p, until: until}
+	v.entries[key] = entry{proven: p, until: until}
 }

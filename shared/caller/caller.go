@@ -57,6 +57,8 @@ type Method string
 const (
 	OIDC     Method = "oidc"
 	APIToken Method = "api_token"
+	MTLS     Method = "mtls"
+	IAP      Method = "iap"
 	AWSIAM   Method = "aws_iam"
 	CloudRun Method = "cloud_run_iam"
 	EasyAuth Method = "azure_easy_auth"
@@ -123,6 +125,10 @@ type Options struct {
 	Cloud config.Cloud
 	// APITokens reads the list of API tokens, and APITokenKey its key. They are used only if the document accepts such tokens.
 	APITokens, APITokenKey Secret
+	// Certificate returns the client certificate, in PEM, that API Gateway has verified and put beside the request, and Balanced
+	// reports whether the request came through a load balancer. Neither may look at the request's headers. Nil means never.
+	Certificate func(*http.Request) (pem string, ok bool)
+	Balanced    func(*http.Request) bool
 	// Platform finds the caller that the platform admitted. It is used only if the document says so.
 	Platform Authenticator
 	// Transport fetches the issuers' keys. When nil, a transport of its own is used that takes no proxy from the environment.
@@ -130,14 +136,24 @@ type Options struct {
 }
 
 // New returns the authenticator that a document describes. It fetches nothing: an issuer's keys are fetched by the first
-// request that needs them. Bearer tokens are judged before the platform's word, since they say more.
+// request that needs them. Tokens are judged before the words of fronts and of the platform,
+// since they say more.
 func New(d *config.Document, o Options) Authenticator {
 	var authenticators []Authenticator
+	certificates := newCertificates(d, o)
 	if len(d.Callers) > 0 {
-		authenticators = append(authenticators, NewBearer(d.Callers, o.Transport))
+		bearer := NewBearer(d.Callers, o.Transport)
+		bearer.certificates = certificates
+		authenticators = append(authenticators, bearer)
 	}
 	if d.APITokens != nil && o.APITokens != nil && o.APITokenKey != nil {
 		authenticators = append(authenticators, NewAPITokens(o.APITokens, o.APITokenKey))
+	}
+	if d.Fronts.IAP != nil && o.Cloud == config.GCP {
+		authenticators = append(authenticators, NewIAP(d.Fronts.IAP, o.Transport))
+	}
+	if certificates.admit() {
+		authenticators = append(authenticators, certificates)
 	}
 	if d.PlatformCallers && o.Platform != nil {
 		authenticators = append(authenticators, o.Platform)

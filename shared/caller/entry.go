@@ -9,13 +9,14 @@ import (
 )
 
 // Guard deletes from each request the headers by which proxies and platforms say who sent it, or what was asked for, before
-// anything reads them. What is left is what this deployment has vouched for: the headers of its own platform, if the document
-// admits the platform's callers. Anybody can send the others.
+// anything reads them. What is left is what this deployment has vouched for: the headers of the fronts that the document declares and
+// this cloud has, and those of the platform, if the document admits its callers. Anybody can send the others.
 func Guard(d *config.Document, o Options, next http.Handler) http.Handler {
 	owned := owned(d, o.Cloud)
+	balanced := o.Cloud == config.AWS && d.Fronts.ALB != nil && o.Balanced != nil
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for name := range r.Header {
-			if asserts(name) && !owned[name] {
+			if asserts(name) && !owned[name] && !(name == headerALB && balanced && o.Balanced(r)) {
 				delete(r.Header, name)
 			}
 		}
@@ -33,6 +34,12 @@ func owned(d *config.Document, cloud config.Cloud) map[string]bool {
 	if d.PlatformCallers && cloud == config.Azure {
 		names[headerPrincipalID], names[headerPrincipalName] = true, true
 	}
+	if d.Fronts.IAP != nil && cloud == config.GCP {
+		names[headerIAP] = true
+	}
+	if d.Fronts.AppService != nil && cloud == config.Azure {
+		names[headerAppService] = true
+	}
 	return names
 }
 
@@ -42,6 +49,10 @@ const (
 	headerServerless    = "X-Serverless-Authorization"
 	headerPrincipalID   = "X-Ms-Client-Principal-Id"
 	headerPrincipalName = "X-Ms-Client-Principal-Name"
+	headerIAP           = "X-Goog-Iap-Jwt-Assertion"
+	headerAppService    = "X-Arr-Clientcert"
+	// headerALB is set by a load balancer that has verified the certificate. The one that it sets when it has not is another.
+	headerALB = "X-Amzn-Mtls-Clientcert-Leaf"
 )
 
 // asserts reports whether a header is one of those by which a proxy or a platform says who sent a request, from where, or to

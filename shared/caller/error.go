@@ -19,8 +19,11 @@ const (
 	WrongKind     Code = "wrong_kind"
 	BadSignature  Code = "bad_signature"
 	UnknownToken  Code = "unknown_token"
-	Unavailable   Code = "unavailable"
-	NotConfigured Code = "not_configured"
+	// Unproven is a token that is bound to something which the request does not show.
+	Unproven       Code = "unproven"
+	BadCertificate Code = "bad_certificate"
+	Unavailable    Code = "unavailable"
+	NotConfigured  Code = "not_configured"
 )
 
 // Error is why a caller was not authenticated.

@@ -12,9 +12,9 @@ func (f forgetful) Authenticate(r *http.Request) (*Principal, error) {
 	if failure != nil {
 		return nil, failure
 	}
-	principal, failure := f.verify(r.Context(), text)
+	proven, failure := f.verify(r.Context(), text)
 	if failure != nil {
 		return nil, failure
 	}
-	return principal, nil
+	return proven.principal, nil
 }

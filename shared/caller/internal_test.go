@@ -17,7 +17,7 @@ func TestTheMemoryOfTokensIsBounded(t *testing.T) {
 	var v verified
 	now := time.Unix(1e9, 0)
 	for n := range 3 * rememberMost {
-		v.put(hashOf(n), &Principal{Expires: now.Add(time.Hour)}, now)
+		v.put(hashOf(n), &proven{principal: &Principal{Expires: now.Add(time.Hour)}}, now)
 	}
 	if len(v.entries) != rememberMost {
 		t.Errorf("%d tokens are remembered, want %d", len(v.entries), rememberMost)
@@ -46,7 +46,7 @@ func TestTheMemoryOfTokensGoesByTheWallClock(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			var v verified
-			v.put(hashOf(1), &Principal{Expires: now.Add(test.expires)}, now)
+			v.put(hashOf(1), &proven{principal: &Principal{Expires: now.Add(test.expires)}}, now)
 			if _, ok := v.get(hashOf(1), now.Add(test.after)); ok != test.want {
 				t.Errorf("remembered: %v, want %v", ok, test.want)
 			}

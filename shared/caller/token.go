@@ -63,6 +63,8 @@ type claims struct {
 	NotBefore *float64 `json:"nbf"`
 	IssuedAt  *float64 `json:"iat"`
 	Groups    texts    `json:"groups"`
+	// Confirmation is what the token is bound to (RFC 7800).
+	Confirmation map[string]jsontext.Value `json:"cnf"`
 	// These two are Google's. Other issuers may give them any shape.
 	Email         any `json:"email"`
 	EmailVerified any `json:"email_verified"`

@@ -19,6 +19,8 @@ type Document struct {
 	Callers []Caller `json:"callers,omitzero"`
 	// APITokens, when set, accepts API tokens.
 	APITokens *APITokens `json:"api_tokens,omitzero"`
+	// Fronts are what stands in front of the functions and says something about callers.
+	Fronts Fronts `json:"fronts,omitzero"`
 	// PlatformCallers says that the platform's own IAM stands in front of the function and that the callers which it
 	// admitted are accepted: the IAM identity of a Lambda function URL, the invoker check of Cloud Run, the
 	// authentication feature of App Service. On Google Cloud and Azure this is a promise by the deployment, because a
@@ -64,6 +66,9 @@ type Caller struct {
 	TokenType string `json:"token_type,omitzero"`
 	// IDTokens accepts ID tokens as well, which are otherwise refused where they can be told from access tokens.
 	IDTokens bool `json:"id_tokens,omitzero"`
+	// CertificateBound demands that tokens are bound to the client's certificate (RFC 8705), which a front passes on. Tokens that
+	// are bound are always held to it.
+	CertificateBound bool `json:"certificate_bound,omitzero"`
 	// Claims are the claims that the rules of the policy ask about. Loading has collected them; they are no part of the document.
 	Claims []string `json:"-"`
 }
@@ -370,23 +375,8 @@ func (d *Document) Upstream(name string) (*Upstream, bool) {
 }
 
 // NamesCallers reports whether the document itself says who is let in, and does not leave that to the platform alone.
-func (d *Document) NamesCallers() bool { return len(d.Callers) > 0 || d.APITokens != nil }
-
-// The issuers of callers that have no URL, as rules match them.
-const (
-	APITokenIssuer = "postern:api_token"
-)
-
-// issuers are those who vouch for callers, besides the platform.
-func (d *Document) issuers() []string {
-	var issuers []string
-	for _, c := range d.Callers {
-		issuers = append(issuers, c.Issuer)
-	}
-	if d.APITokens != nil {
-		issuers = append(issuers, APITokenIssuer)
-	}
-	return issuers
+func (d *Document) NamesCallers() bool {
+	return len(d.Callers) > 0 || d.APITokens != nil || d.Fronts.admit()
 }
 
 // Holds says in a phrase what the secret at an upstream's CredentialRef has to hold.

@@ -71,7 +71,7 @@ func isUpstream(root node) bool {
 // single loads a document that is one upstream by itself. Its callers are those that the platform's own IAM admits.
 func (l *loader) single(root node) (*Document, error) {
 	for _, f := range root.fields {
-		if slices.Contains([]string{"upstreams", "callers", "api_tokens", "platform_callers", "policy", "mfa", "public_url", "audit", "limits", "logging", "cache", "rotation"}, f.key) {
+		if slices.Contains([]string{"upstreams", "callers", "api_tokens", "fronts", "platform_callers", "policy", "mfa", "public_url", "audit", "limits", "logging", "cache", "rotation"}, f.key) {
 			p := place{loader: l, path: f.key, node: node{line: f.line}}
 			p.wrong("the document is both one upstream entry, because it has a provider, and a whole document", "put the entry into the list upstreams")
 			return nil, l.err()
@@ -263,12 +263,14 @@ func (l *loader) admission(o object, d *Document) {
 		d.PlatformCallers, ok = p.flag()
 		unreadable = !ok
 	}
+	d.Fronts = l.fronts(o)
+	l.certificates = len(d.Fronts.Certificates()) > 0
 	list, hasCallers := o.field("callers")
 	if hasCallers {
 		d.Callers = l.callers(list)
 	}
 	d.APITokens = l.apiTokens(o)
-	if !d.PlatformCallers && !unreadable && !o.has("api_tokens") && (!hasCallers || list.kind == kindList && len(list.items) == 0) {
+	if !d.PlatformCallers && !unreadable && !o.has("api_tokens") && !d.Fronts.admit() && (!hasCallers || list.kind == kindList && len(list.items) == 0) {
 		o.missing("callers", "nobody could call this gateway, and it is never open to everybody",
 			"add an issuer of caller tokens, or set platform_callers: true if the platform's own IAM guards the function")
 	}
@@ -343,6 +345,11 @@ func (l *loader) caller(o object) Caller {
 		c.IDTokens, _ = p.flag()
 		if c.IDTokens && c.TokenType != "" {
 			p.wrong("it has no effect, because token_type admits access tokens alone", "remove one of the two")
+		}
+	}
+	if p, ok := o.field("certificate_bound"); ok {
+		if c.CertificateBound, _ = p.flag(); c.CertificateBound && !l.certificates {
+			p.wrong("no front passes clients' certificates on, so no token could be used", "declare it under fronts: alb, api_gateway or app_service")
 		}
 	}
 	o.finish(nil)

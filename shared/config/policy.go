@@ -265,7 +265,7 @@ func (d *Document) matchEffect(o object, rule Rule) {
 	methods, _ := match.field("methods")
 	for i, method := range rule.Match.Methods {
 		if !d.authenticates(method) {
-			methods.list()[i].wrong("no caller of this document is authenticated in this way", "remove it, or describe such callers by callers, api_tokens or platform_callers")
+			methods.list()[i].wrong("no caller of this document is authenticated in this way", "remove it, or describe such callers by callers, api_tokens, fronts or platform_callers")
 		}
 	}
 }
@@ -277,6 +277,10 @@ func (d *Document) authenticates(method string) bool {
 		return len(d.Callers) > 0
 	case "api_token":
 		return d.APITokens != nil
+	case "mtls":
+		return slices.ContainsFunc(d.issuers(), func(issuer string) bool { return strings.HasPrefix(issuer, CertificateIssuer) })
+	case "iap":
+		return d.Fronts.IAP != nil
 	}
 	return d.PlatformCallers
 }

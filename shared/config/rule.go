@@ -102,5 +102,5 @@ func (t Tools) Allow(name string) bool {
 
 // methods are the ways of being authenticated, as package caller names them.
 func methods() []string {
-	return []string{"oidc", "api_token", "aws_iam", "cloud_run_iam", "azure_easy_auth"}
+	return []string{"oidc", "api_token", "mtls", "iap", "aws_iam", "cloud_run_iam", "azure_easy_auth"}
 }

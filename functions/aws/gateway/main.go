@@ -50,11 +50,13 @@ func handler(getenv func(string) string, log *slog.Logger) (any, error) {
 		return nil, err
 	}
 	k := kit.Kit{
-		Cloud:    config.AWS,
-		Getenv:   getenv,
-		Log:      log,
-		Audit:    events,
-		Platform: caller.Lambda(admitted),
+		Cloud:       config.AWS,
+		Getenv:      getenv,
+		Log:         log,
+		Audit:       events,
+		Platform:    caller.Lambda(admitted),
+		Certificate: func(r *http.Request) (string, bool) { return stream.ClientCertificate(r.Context()) },
+		Balanced:    func(r *http.Request) bool { return stream.Balanced(r.Context()) },
 		Secrets: secrets.Stores{
 			secrets.StoreEnv:  secrets.Environment{},
 			secrets.StoreFile: secrets.Files{},

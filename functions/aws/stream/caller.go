@@ -34,9 +34,32 @@ func RequestID(ctx context.Context) (string, bool) {
 	return lc.AwsRequestID, lc.AwsRequestID != ""
 }
 
-type callerKey struct{}
+// ClientCertificate returns the certificate, in PEM, whose client an API Gateway custom domain with mutual TLS has verified.
+// Like the identity, it is of the event, which no request header can influence.
+func ClientCertificate(ctx context.Context) (pem string, ok bool) {
+	pem, ok = ctx.Value(certificateKey{}).(string)
+	return pem, ok
+}
+
+// Balanced reports whether the request came through an Application Load Balancer.
+func Balanced(ctx context.Context) bool {
+	balanced, _ := ctx.Value(balancedKey{}).(bool)
+	return balanced
+}
+
+type (
+	callerKey      struct{}
+	certificateKey struct{}
+	balancedKey    struct{}
+)
 
 func (e event) withCaller(ctx context.Context) context.Context {
+	if e.balanced() {
+		return context.WithValue(ctx, balancedKey{}, true)
+	}
+	if text := e.RequestContext.Authentication.ClientCert.PEM; text != "" && !e.functionURL() {
+		ctx = context.WithValue(ctx, certificateKey{}, text)
+	}
 	iam := e.RequestContext.Authorizer.IAM
 	if iam == nil || iam.AccountID == "" || iam.UserARN == "" {
 		return ctx

@@ -28,12 +28,24 @@ type event struct {
 	RequestContext requestContext    `json:"requestContext"`
 	Body           string            `json:"body"`
 	Base64         bool              `json:"isBase64Encoded"`
+
+	fromBalancer bool
 }
 
 type requestContext struct {
 	DomainName string       `json:"domainName"`
 	Stage      string       `json:"stage"`
 	HTTP       *requestLine `json:"http"`
+	// Authentication is set behind a custom domain of API Gateway that does mutual TLS.
+	Authentication struct {
+		ClientCert struct {
+			PEM string `json:"clientCertPem"`
+		} `json:"clientCert"`
+	} `json:"authentication"`
+	// ELB is set by a load balancer, whose events have no version.
+	ELB *struct {
+		TargetGroupARN string `json:"targetGroupArn"`
+	} `json:"elb"`
 	Authorizer struct {
 		IAM *struct {
 			AccountID string `json:"accountId"`
@@ -54,6 +66,9 @@ type requestLine struct {
 func decode(payload []byte) (event, error) {
 	var e event
 	err := json.Unmarshal(payload, &e)
+	if err == nil && e.RequestContext.ELB != nil && e.Version == "" {
+		return decodeBalanced(payload)
+	}
 	if err != nil || e.Version != "2.0" || e.RequestContext.HTTP == nil || e.Type != "" {
 		return event{}, refuse(payload, err)
 	}
@@ -63,11 +78,14 @@ func decode(payload []byte) (event, error) {
 // functionURL reports whether the event came through a Function URL; its domain is the one certain difference from an
 // HTTP API's event.
 func (e event) functionURL() bool {
-	return strings.Contains(e.RequestContext.DomainName, ".lambda-url.")
+	return !e.fromBalancer && strings.Contains(e.RequestContext.DomainName, ".lambda-url.")
 }
 
 // remedy is what to do about a reply that is too large for this front door.
 func (e event) remedy() string {
+	if e.balanced() {
+		return "call the function through a function URL with invoke mode RESPONSE_STREAM instead of a load balancer"
+	}
 	if e.functionURL() {
 		return "set the invoke mode of the function URL to RESPONSE_STREAM"
 	}

@@ -77,6 +77,12 @@ func describeRequest(event []byte) string {
 	if c, ok := IAMCaller(r.Context()); ok {
 		fmt.Fprintf(&b, "caller %+v\n", c)
 	}
+	if text, ok := ClientCertificate(r.Context()); ok {
+		fmt.Fprintf(&b, "certificate %q\n", text)
+	}
+	if Balanced(r.Context()) {
+		fmt.Fprintln(&b, "through a load balancer")
+	}
 	for _, name := range slices.Sorted(func(yield func(string) bool) {
 		for name := range r.Header {
 			if !yield(name) {

@@ -90,8 +90,6 @@ func shapes() []shape {
 			func(p probe) bool { return p.has("Step", "SecretId", "ClientRequestToken") }},
 		{"a request to a Lambda authorizer of API Gateway", "set it as the integration of the route, not as its authorizer",
 			func(p probe) bool { return p.has("type", "routeArn") || p.has("type", "methodArn") }},
-		{"an Application Load Balancer request", useHTTP,
-			func(p probe) bool { return p.inContext("elb") }},
 		{"an API Gateway WebSocket message", useHTTP,
 			func(p probe) bool { return p.inContext("connectionId") && p.inContext("eventType") }},
 		{"an HTTP API request of payload format 1.0", "set the payload format version of the integration to 2.0",

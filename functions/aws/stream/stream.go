@@ -2,11 +2,11 @@
 // reaches the client write by write.
 //
 // It takes the HTTP events of payload format 2.0: Function URLs, answered as a response stream or buffered, and API
-// Gateway HTTP APIs, which are always buffered. Everything else is refused with a function error that names what
+// Gateway HTTP APIs, which are always buffered; and those of Application Load Balancers, which are buffered too. Everything else is refused with a function error that names what
 // arrived, so that an asynchronous sender keeps the event for its retries and dead-letter queue.
 //
 // The package knows Lambda and net/http. It must not know what the handler does: no models, no configuration, no
-// callers beyond the identity that AWS itself verified (IAMCaller). Response trailers and informational (1xx)
+// callers beyond the identity that AWS itself verified (IAMCaller, ClientCertificate). Response trailers and informational (1xx)
 // responses do not exist on Lambda and are left out of the reply.
 package stream
 
@@ -102,6 +102,9 @@ func (f function) invoke(ctx context.Context, payload json.RawMessage) (any, err
 	}
 	if e.functionURL() && f.mode == Streaming {
 		return f.stream(r)
+	}
+	if e.balanced() {
+		f.limit = min(f.limit, maxBalanced)
 	}
 	return f.buffer(r, e.remedy())
 }
