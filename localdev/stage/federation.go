@@ -230,9 +230,9 @@ func (s *Stage) elsewhereEnv() map[string]string {
 	}
 }
 
-// serveTLS serves until the stage is closed, under a certificate that the
-// functions are told to trust: Entra's clients accept nothing else.
-func (s *Stage) serveTLS(l net.Listener, h http.Handler) error {
+// serveTLS opens stand-ins, each on a port of its own, under a certificate that
+// the functions are told to trust: the clients of these accept nothing else.
+func (s *Stage) serveTLS(list ...service) error {
 	certificate, err := selfSigned()
 	if err != nil {
 		return fmt.Errorf("make a certificate: %w", err)
@@ -242,17 +242,26 @@ func (s *Stage) serveTLS(l net.Listener, h http.Handler) error {
 		return err
 	}
 	s.closers = append(s.closers, func() { _ = os.RemoveAll(dir) })
-	s.services.federation.roots = filepath.Join(dir, "roots.pem")
+	svc := &s.services
+	svc.federation.roots = filepath.Join(dir, "roots.pem")
 	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Certificate[0]})
-	if err := os.WriteFile(s.services.federation.roots, text, 0o600); err != nil {
+	if err := os.WriteFile(svc.federation.roots, text, 0o600); err != nil {
 		return err
 	}
-	server := &http.Server{
-		Handler: h, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
-		TLSConfig: &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12},
+	for _, one := range list {
+		l, err := s.listen(len(svc.list) + firstService)
+		if err != nil {
+			return err
+		}
+		one.url = "https://" + l.Addr().String()
+		svc.list = append(svc.list, &one)
+		server := &http.Server{
+			Handler: one.handler, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
+			TLSConfig: &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12},
+		}
+		s.closers = append(s.closers, func() { _ = server.Close() })
+		go func() { _ = server.ServeTLS(l, "", "") }()
 	}
-	s.closers = append(s.closers, func() { _ = server.Close() })
-	go func() { _ = server.ServeTLS(l, "", "") }()
 	return nil
 }
 

@@ -10,6 +10,8 @@ import (
 	fakeazure "github.com/postern-ai/postern/localdev/fake/azureopenai"
 	fakebedrock "github.com/postern-ai/postern/localdev/fake/bedrock"
 	"github.com/postern-ai/postern/localdev/fake/brain"
+	"github.com/postern-ai/postern/localdev/fake/gcpsecretmanager"
+	"github.com/postern-ai/postern/localdev/fake/keyvault"
 	"github.com/postern-ai/postern/localdev/fake/managedid"
 	"github.com/postern-ai/postern/localdev/fake/metadata"
 	"github.com/postern-ai/postern/localdev/fake/oidc"
@@ -115,18 +117,33 @@ func (s *Stage) serve(o Options) error {
 		{name: googleSTS, handler: svc.federation.google},
 		{name: openAITokens, handler: svc.federation.openAI},
 		{name: anthropic, handler: s.anthropicAPI()},
+		{name: secretManager, handler: gcpsecretmanager.New(gcpsecretmanager.Options{ProjectID: Project, Member: svc.googleMember})},
 	} {
 		if _, err := add(one.name, one.handler); err != nil {
 			return err
 		}
 	}
-	l, err := s.listen(len(svc.list) + firstService)
-	if err != nil {
-		return err
-	}
-	svc.list = append(svc.list, &service{name: microsoftEntra, url: "https://" + l.Addr().String()})
-	return s.serveTLS(l, svc.federation.entra)
+	return s.serveTLS(
+		service{name: microsoftEntra, handler: svc.federation.entra},
+		service{name: keyVault, handler: keyvault.New(keyvault.Options{Caller: svc.vaultCaller})},
+	)
 }
+
+// googleMember finds whom a token stands for at Google's services that keep things.
+func (s *services) googleMember(token string) (string, bool) {
+	return "serviceAccount:" + serviceAccount, s.metadata.Valid(token)
+}
+
+// vaultCaller finds whom a token stands for at Key Vault.
+func (s *services) vaultCaller(token string) (string, bool) {
+	return "appid=" + clientID, s.managed.Valid(token, keyvault.Resource)
+}
+
+// Names of the services that keep secrets.
+const (
+	secretManager = "Secret Manager"
+	keyVault      = "Key Vault"
+)
 
 // Names of the token services.
 const (

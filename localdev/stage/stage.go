@@ -153,7 +153,7 @@ func (s *Stage) listen(offset int) (net.Listener, error) {
 }
 
 // portsOfServices is how many ports the stand-ins take.
-const portsOfServices = 13
+const portsOfServices = 15
 
 // start serves until the stage is closed.
 func (s *Stage) start(l net.Listener, h http.Handler) {
@@ -277,5 +277,9 @@ func (s *Stage) Witness() map[string]string {
 		"GCE_METADATA_HOST":      host(s.services.url("metadata server")),
 		"IDENTITY_ENDPOINT":      s.services.url("managed identity") + "/msi/token",
 		"IDENTITY_HEADER":        identityHeader,
+
+		"POSTERN_E2E_SECRETMANAGER_URL": s.services.url(secretManager),
+		"POSTERN_E2E_KEYVAULT_URL":      s.services.url(keyVault),
+		"NODE_EXTRA_CA_CERTS":           s.services.federation.roots,
 	}
 }
