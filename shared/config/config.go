@@ -101,6 +101,8 @@ type Upstream struct {
 	MFARequired bool `json:"mfa_required,omitzero"`
 	// AuditOnRotate says that a credential which took the place of another one is an audit event.
 	AuditOnRotate bool `json:"audit_on_rotate,omitzero"`
+	// Attribution says how the upstream is told who calls. Empty means ByHash, and for custom-openai ByNothing.
+	Attribution Attribution `json:"attribution,omitzero"`
 	// Scopes replace the default scopes of the token that is asked for.
 	Scopes []string `json:"scopes,omitzero"`
 	// Timeout bounds one call, including the whole of a streamed answer. It is never longer than Limits.RequestTimeout.

@@ -82,6 +82,14 @@ func (l *loader) promises(o object, u *Upstream) {
 	if p, ok := o.field("mfa_required"); ok {
 		u.MFARequired, _ = p.flag()
 	}
+	if p, ok := o.field("attribution"); ok {
+		if s, ok := p.string(); ok && oneOf(texts(attributions()), "an upstream cannot be told so who calls")(p, s) {
+			u.Attribution = Attribution(s)
+		}
+		if u.Attribution == ByName && u.Provider != Bedrock && u.Provider != Vertex {
+			p.wrong("the service has no place for the names of callers", "use attribution: hash")
+		}
+	}
 	if p, ok := o.field("audit_on_rotate"); ok {
 		u.AuditOnRotate, _ = p.flag()
 	}

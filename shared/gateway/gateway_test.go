@@ -281,7 +281,7 @@ func TestAnswer(t *testing.T) {
 	}
 	want := map[string]any{
 		"level": "INFO", "msg": "request", "method": "POST", "path": "/v1/chat/completions", "status": 200.0,
-		"caller": "people/alice", "caller_method": "oidc", "model_requested": "large", "stream": false,
+		"caller": "people/alice", "caller_id": owner(&caller.Principal{Method: caller.OIDC, Issuer: "https://idp.example.com", Subject: "alice"}), "caller_method": "oidc", "model_requested": "large", "stream": false,
 		"upstream": "main", "provider": "bedrock", "model": "vendor.large-v1", "rule": "rule-1",
 		"identity": "arn:aws:iam::1:role/gateway", "identity_source": "environment",
 		"usage": map[string]any{"prompt_tokens": 3.0, "completion_tokens": 4.0, "total_tokens": 7.0},

@@ -43,7 +43,7 @@ func (x *exchange) log() {
 		slog.String("path", chat.Clip(x.r.URL.Path, 128)),
 		slog.Int("status", x.status))
 	if x.principal != nil {
-		attrs = append(attrs, slog.String("caller", x.principal.Name), slog.String("caller_method", string(x.principal.Method)))
+		attrs = append(attrs, slog.String("caller", x.principal.Name), slog.String("caller_id", owner(x.principal)), slog.String("caller_method", string(x.principal.Method)))
 	}
 	if x.requested != "" {
 		attrs = append(attrs, slog.String("model_requested", x.requested), slog.Bool("stream", x.streamed))
