@@ -343,11 +343,19 @@ func oauthCells() []cell {
 		if err != nil {
 			panic(err)
 		}
+		registered, err := json.Marshal(map[string]any{
+			"client_id": "basic", "client_secret": clientPass, "registration_client_uri": "https://idp.example.com/register/basic", "registration_access_token": "x",
+			"client_secret_expires_at": 0,
+		})
+		if err != nil {
+			panic(err)
+		}
 		for auth, server := range map[config.AuthType]string{config.OAuth2: "token_endpoint: '{oauth}/token'\n", config.OIDC: "issuer: '{oauth}'\n"} {
 			row := func(name, more, stored string, want map[string]string) {
 				cells = append(cells, cell{name: name, provider: provider, auth: auth, fields: fields + server + more, stored: stored, want: want})
 			}
 			row("a client with its secret in one object", "credential_ref: env://STORED\nscopes: [llm:read, llm:invoke]\naudience: llm\n", string(secret), bearer("basic", "basic", "[llm:read llm:invoke]", "llm"))
+			row("a client whose registration is stored with its secret", "credential_ref: env://STORED\nscopes: [llm:read]\naudience: llm\n", string(registered), bearer("basic", "basic", "[llm:read]", "llm"))
 			row("a client that posts its secret", "credential_ref: env://STORED\nclient_id: post\nclient_auth: client_secret_post\n", clientPass, bearer("post", "post", "[]", ""))
 			row("a client that signs with a key", "credential_ref: env://STORED\nclient_id: signed\nclient_auth: private_key_jwt\nclient_key_id: key-1\n", "{key}", bearer("signed", "signed", "[]", ""))
 			row("a client that the platform vouches for", "client_id: platform-{cloud}\nclient_auth: platform_jwt\ntoken_audience: '{audience}'\n", "", bearer("platform-{cloud}", "platform-{cloud}", "[llm:invoke llm:read]", ""))

@@ -71,6 +71,8 @@ type Client struct {
 	Scopes []string
 	// Targets are the audiences and resources that it may name.
 	Targets []string
+	// Registration, when set, lets the client manage itself (RFC 7592).
+	Registration *Registration
 }
 
 // Federated is a foreign subject that stands for a client.
@@ -155,6 +157,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case path + KeysPath:
 		s.get(w, r, s.Keys())
 	default:
+		if id, ok := strings.CutPrefix(r.URL.Path, path+RegistrationPath); ok {
+			s.registration(w, r, id)
+			return
+		}
 		http.NotFound(w, r)
 	}
 }
