@@ -74,6 +74,8 @@ type Account struct {
 	Creators []string
 	// Keys are the public keys of the account's service account keys.
 	Keys jose.JSONWebKeySet
+	// KeySet, when set, finds more of them, such as those that were added while the server runs.
+	KeySet func() jose.JSONWebKeySet
 	// LongLived says that the organisation allows tokens of up to 12 hours.
 	LongLived bool
 }

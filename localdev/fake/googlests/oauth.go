@@ -74,7 +74,11 @@ func (s *Server) granted(w http.ResponseWriter, member string, scopes []string) 
 func (s *Server) verifyOwn(token string) (jwtauth.Claims, bool) {
 	keys := func(issuer string) (jose.JSONWebKeySet, bool) {
 		account, ok := s.account(issuer)
-		return account.Keys, ok
+		keys := account.Keys
+		if account.KeySet != nil {
+			keys.Keys = slices.Concat(keys.Keys, account.KeySet().Keys)
+		}
+		return keys, ok
 	}
 	claims, err := jwtauth.Verify(token, keys, jose.RS256)
 	return claims, err == nil && claims.Subject == claims.Issuer && claims.Expires.Sub(claims.IssuedAt) <= maxLife

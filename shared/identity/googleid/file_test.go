@@ -165,6 +165,8 @@ func TestEachTypeOfFileGetsTokens(t *testing.T) {
 	}{
 		{"a service account's key", serviceAccount(nil), nil, "serviceAccount:" + keyed, identity.Principal{Name: keyed, Source: "service account key"}, time.Hour},
 		{"a key in the older form", serviceAccount(fields{"private_key": pkcs1}), nil, "serviceAccount:" + keyed, identity.Principal{Name: keyed, Source: "service account key"}, time.Hour},
+		{"a key that is followed by its certificate", serviceAccount(fields{"private_key": pkcs8(accountKey) + string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: []byte("x")}))}), nil,
+			"serviceAccount:" + keyed, identity.Principal{Name: keyed, Source: "service account key"}, time.Hour},
 		{"a key without the fields that have no use here", serviceAccount(fields{"auth_uri": nil, "project_id": nil, "universe_domain": nil, "client_id": nil}), nil, "serviceAccount:" + keyed, identity.Principal{Name: keyed, Source: "service account key"}, time.Hour},
 		{"a key that signs tokens itself", serviceAccount(nil), func(o *googleid.FileOptions) { o.SelfSigned = true }, "serviceAccount:" + keyed, identity.Principal{Name: keyed, Source: "service account key"}, time.Hour - 10*time.Second},
 		{"a person", authorizedUser(nil), nil, "user:alice@example.com", identity.Principal{Name: "a person", Source: "user credentials"}, time.Hour},
