@@ -49,8 +49,14 @@ func (w *wiring) cache(u *config.Upstream, t tokens, s identity.TokenSource) *id
 		options := identity.CacheOptions{Refresh: refreshOf(u), OnReplace: w.onReplaceToken(u)}
 		if w.redis != nil && !t.platform {
 			// What another instance has fetched is for that one to report.
-			s = w.redis.Source(s, redistokens.SourceOptions{Identity: append(w.self(), t.key), Window: options.Window, OnReplace: options.OnReplace})
-			options.OnReplace = nil
+			made := w.redis.Source(s, redistokens.SourceOptions{
+				Identity: append(w.sharers(u), t.key), Window: options.Window, OnReplace: options.OnReplace,
+				Proactive: u.RefreshPolicy == config.Proactive && w.ahead == nil,
+			})
+			if w.ahead != nil {
+				w.ahead.add(made)
+			}
+			s, options.OnReplace = made, nil
 		}
 		return identity.NewCache(s, options)
 	}
@@ -71,6 +77,15 @@ func (w *wiring) self() []string {
 		self = append(self, w.Getenv(name))
 	}
 	return self
+}
+
+// sharers are those who may have an upstream's tokens: all functions of a
+// deployment, unless the tokens stand for one of them.
+func (w *wiring) sharers(u *config.Upstream) []string {
+	if deployment := w.Getenv("POSTERN_DEPLOYMENT"); u.StandsForClient() && deployment != "" {
+		return []string{string(w.Cloud), "deployment", deployment}
+	}
+	return w.self()
 }
 
 // newRedis connects to nothing yet.

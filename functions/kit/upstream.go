@@ -24,6 +24,9 @@ type wiring struct {
 	vault *vault
 	// redis is nil when instances share nothing.
 	redis *redistokens.Cache
+	// ahead takes note of the shared sources that are made, for a function that
+	// refreshes them. It is nil in a gateway.
+	ahead *proactive
 
 	mu         sync.Mutex
 	identities map[string]*sigv4.Identity

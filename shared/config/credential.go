@@ -157,6 +157,27 @@ func (l *loader) refreshPolicy(p place, s string) RefreshPolicy {
 	return PreExpiry
 }
 
+// StandsForClient reports whether the upstream's tokens stand for a client whose credential is stored, whichever function asks for them. All
+// others stand for the function itself.
+func (u *Upstream) StandsForClient() bool {
+	switch u.AuthType {
+	case AzureAD:
+		return u.CredentialRef != ""
+	case OAuth2, OIDC:
+		stored := u.ClientAuth == SecretBasic || u.ClientAuth == SecretPost || u.ClientAuth == PrivateKeyJWT || u.ClientAuth == TLSClientAuth
+		return stored && u.Grant == GrantClientCredentials
+	}
+	return false
+}
+
+// ahead refuses to have tokens refreshed by a function that cannot get them.
+func (l *loader) ahead(o object, u *Upstream) {
+	if p, ok := o.field("refresh_policy"); ok && u.RefreshPolicy == Proactive && !u.StandsForClient() {
+		p.wrong("its credentials stand for the gateway's own identity, which the scheduled function that would refresh them does not have",
+			"use pre-expiry, or a client with a stored credential")
+	}
+}
+
 // sources makes sure that there is exactly one place that the credential comes from.
 func (l *loader) sources(o object, u *Upstream) {
 	switch u.AuthType {

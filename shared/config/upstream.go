@@ -50,6 +50,7 @@ func (l *loader) upstream(o object, limits Limits) Upstream {
 	l.endpoint(o, &u)
 	l.models(o, &u)
 	l.promises(o, &u)
+	l.ahead(o, &u)
 	o.finish(upstreamHint)
 	return u
 }
