@@ -165,3 +165,6 @@ func (k Kit) refresh(ctx context.Context, d *config.Document, u *config.Upstream
 	}
 	return replaced, nil
 }
+
+// AzureAuthority is where an upstream's Entra tokens are had.
+func AzureAuthority(u *config.Upstream) string { return cloudOf(u).authority }

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postern-ai/postern/functions/aws/account"
 	"github.com/postern-ai/postern/localdev/fake/awscreds"
 	"github.com/postern-ai/postern/localdev/fake/eventbridge"
 	"github.com/postern-ai/postern/shared/audit"
@@ -30,7 +31,7 @@ func TestEventsAreInTheLogAndOnTheBus(t *testing.T) {
 	for taken, bus := range []string{"", "arn:aws:events:us-east-1:123456789012:event-bus/audit"} {
 		env["POSTERN_EVENT_BUS"] = bus
 		var log bytes.Buffer
-		publisher, err := events(func(name string) string { return env[name] }, audit.NewLines(&log))
+		publisher, err := account.Events(func(name string) string { return env[name] }, audit.NewLines(&log))
 		if err != nil {
 			t.Fatal(err)
 		}

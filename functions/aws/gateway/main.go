@@ -12,6 +12,7 @@ import (
 
 	"github.com/aws/aws-lambda-go/lambda"
 
+	"github.com/postern-ai/postern/functions/aws/account"
 	"github.com/postern-ai/postern/functions/aws/stream"
 	"github.com/postern-ai/postern/functions/kit"
 	"github.com/postern-ai/postern/shared/audit"
@@ -45,7 +46,7 @@ func handler(getenv func(string) string, log *slog.Logger) (any, error) {
 	if err != nil {
 		return nil, fmt.Errorf("AWS Secrets Manager: %w", err)
 	}
-	events, err := events(getenv, audit.NewLines(os.Stdout))
+	events, err := account.Events(getenv, audit.NewLines(os.Stdout))
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postern-ai/postern/functions/azure/account"
 	"github.com/postern-ai/postern/localdev/fake/eventgrid"
 	"github.com/postern-ai/postern/localdev/fake/managedid"
 	"github.com/postern-ai/postern/shared/audit"
@@ -31,7 +32,7 @@ func TestEventsAreInTheLogAndOnTheTopic(t *testing.T) {
 	for taken, topic := range []string{"", server.URL + "/api/events"} {
 		t.Setenv("POSTERN_EVENT_BUS", topic)
 		var log bytes.Buffer
-		publisher, err := events(os.Getenv, audit.NewLines(&log))
+		publisher, err := account.Events(os.Getenv, audit.NewLines(&log))
 		if err != nil {
 			t.Fatal(err)
 		}

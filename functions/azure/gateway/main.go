@@ -12,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/postern-ai/postern/functions/azure/account"
 	"github.com/postern-ai/postern/functions/azure/host"
 	"github.com/postern-ai/postern/functions/kit"
 	"github.com/postern-ai/postern/shared/audit"
@@ -51,7 +52,7 @@ func handler(getenv func(string) string, log *slog.Logger) (http.Handler, error)
 	if err != nil {
 		return nil, fmt.Errorf("POSTERN_KEY_VAULT_URL: %w", err)
 	}
-	events, err := events(getenv, audit.NewLines(os.Stdout))
+	events, err := account.Events(getenv, audit.NewLines(os.Stdout))
 	if err != nil {
 		return nil, err
 	}

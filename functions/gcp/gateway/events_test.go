@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/postern-ai/postern/functions/gcp/account"
 	"github.com/postern-ai/postern/localdev/fake/metadata"
 	"github.com/postern-ai/postern/localdev/fake/pubsub"
 	"github.com/postern-ai/postern/shared/audit"
@@ -17,11 +18,11 @@ import (
 // account.
 func TestEventsAreInTheLogAndOnTheTopic(t *testing.T) {
 	t.Parallel()
-	account := metadata.New(metadata.Options{ProjectID: "some-project"})
-	platform := httptest.NewServer(account)
+	own := metadata.New(metadata.Options{ProjectID: "some-project"})
+	platform := httptest.NewServer(own)
 	defer platform.Close()
 	const topic = "projects/some-project/topics/audit"
-	service := pubsub.New(pubsub.Options{Topics: []string{topic}, Member: func(token string) (string, bool) { return "the account", account.Valid(token) }})
+	service := pubsub.New(pubsub.Options{Topics: []string{topic}, Member: func(token string) (string, bool) { return "the account", own.Valid(token) }})
 	server := httptest.NewServer(service)
 	defer server.Close()
 	env := map[string]string{"GCE_METADATA_HOST": strings.TrimPrefix(platform.URL, "http://"), "CLOUDSDK_API_ENDPOINT_OVERRIDES_PUBSUB": server.URL}
@@ -29,7 +30,7 @@ func TestEventsAreInTheLogAndOnTheTopic(t *testing.T) {
 	for taken, name := range []string{"", topic} {
 		env["POSTERN_EVENT_BUS"] = name
 		var log bytes.Buffer
-		publisher, err := events(func(name string) string { return env[name] }, audit.NewLines(&log))
+		publisher, err := account.Events(func(name string) string { return env[name] }, audit.NewLines(&log))
 		if err != nil {
 			t.Fatal(err)
 		}

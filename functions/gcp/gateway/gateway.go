@@ -11,6 +11,7 @@ import (
 	"strings"
 	"sync"
 
+	"github.com/postern-ai/postern/functions/gcp/account"
 	"github.com/postern-ai/postern/functions/kit"
 	"github.com/postern-ai/postern/shared/audit"
 	"github.com/postern-ai/postern/shared/caller"
@@ -59,7 +60,7 @@ var built = sync.OnceValues(func() (http.Handler, error) {
 // handler is the whole wiring of the function.
 func handler(getenv func(string) string, log *slog.Logger) (http.Handler, error) {
 	store := newStore(getenv)
-	events, err := events(getenv, audit.NewLines(os.Stdout))
+	events, err := account.Events(getenv, audit.NewLines(os.Stdout))
 	if err != nil {
 		return nil, err
 	}

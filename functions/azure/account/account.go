@@ -1,4 +1,8 @@
-package main
+// Package account is what the functions on Azure find in their own subscription
+// besides models: the bus for their events.
+//
+// It must not know what the events say.
+package account
 
 import (
 	"fmt"
@@ -9,9 +13,9 @@ import (
 	"github.com/postern-ai/postern/shared/identity/entra"
 )
 
-// events puts events on the topic of Event Grid that the environment names,
+// Events puts events on the topic of Event Grid that the environment names,
 // after they are in the log.
-func events(getenv func(string) string, log audit.Publisher) (audit.Publisher, error) {
+func Events(getenv func(string) string, log audit.Publisher) (audit.Publisher, error) {
 	name := getenv("POSTERN_EVENT_BUS")
 	if name == "" {
 		return log, nil

@@ -1,4 +1,8 @@
-package main
+// Package account is what the functions on AWS find in their own account
+// besides models: the bus for their events.
+//
+// It must not know what the events say.
+package account
 
 import (
 	"cmp"
@@ -9,9 +13,9 @@ import (
 	"github.com/postern-ai/postern/shared/identity/sigv4"
 )
 
-// events puts events on the bus of EventBridge that the environment names, after
+// Events puts events on the bus of EventBridge that the environment names, after
 // they are in the log.
-func events(getenv func(string) string, log audit.Publisher) (audit.Publisher, error) {
+func Events(getenv func(string) string, log audit.Publisher) (audit.Publisher, error) {
 	name := getenv("POSTERN_EVENT_BUS")
 	if name == "" {
 		return log, nil

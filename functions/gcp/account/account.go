@@ -1,4 +1,8 @@
-package gateway
+// Package account is what the functions on Google Cloud find in their own project
+// besides models: the bus for their events.
+//
+// It must not know what the events say.
+package account
 
 import (
 	"fmt"
@@ -9,9 +13,9 @@ import (
 	"github.com/postern-ai/postern/shared/identity/googleid"
 )
 
-// events puts events on the topic of Pub/Sub that the environment names, after
+// Events puts events on the topic of Pub/Sub that the environment names, after
 // they are in the log.
-func events(getenv func(string) string, log audit.Publisher) (audit.Publisher, error) {
+func Events(getenv func(string) string, log audit.Publisher) (audit.Publisher, error) {
 	name := getenv("POSTERN_EVENT_BUS")
 	if name == "" {
 		return log, nil

@@ -1,0 +1,182 @@
+// Package rotatekit is the part of a rotation function's wiring that is the
+// same on every cloud: it turns the document into a rotation of the stored keys
+// that it names, and answers what a schedule or an operator asks of it. A
+// function's main fills in a [Kit] and adds what is its platform's alone.
+//
+// It links every issuer, and no cloud's runtime, store, ledger or bus.
+package rotatekit
+
+import (
+	"cmp"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"os"
+	"time"
+
+	"github.com/go-json-experiment/json"
+
+	"github.com/postern-ai/postern/functions/kit"
+	"github.com/postern-ai/postern/shared/audit"
+	"github.com/postern-ai/postern/shared/config"
+	"github.com/postern-ai/postern/shared/ledger"
+	"github.com/postern-ai/postern/shared/rotation"
+	"github.com/postern-ai/postern/shared/secrets"
+)
+
+// Kit is what a rotation function brings along.
+type Kit struct {
+	Cloud  config.Cloud
+	Getenv func(string) string
+	Log    *slog.Logger
+
+	// Secrets reads the credentials of the issuers' own APIs, and Store replaces
+	// the keys that are rotated. Both are this cloud's; StoreName is what
+	// references call it.
+	Secrets   secrets.Stores
+	Store     secrets.Store
+	StoreName string
+	// Propagation is how long it takes at most until all readers of the store
+	// see what has been promoted.
+	Propagation time.Duration
+
+	Ledger ledger.Ledger
+	Audit  audit.Publisher
+
+	// HTTP carries the requests to issuers, or nil for [kit.NewTransport].
+	HTTP http.RoundTripper
+}
+
+// Rotator rotates what one document says. It is safe for concurrent use.
+type Rotator struct {
+	kit      Kit
+	access   *kit.Access
+	clock    *clock
+	document *config.Document
+	job      *rotation.Job
+}
+
+// New returns the rotator for the document that the environment names. It does
+// everything that can fail for a reason that the operator can mend, and opens
+// no connection.
+func New(k Kit) (*Rotator, error) {
+	switch {
+	case k.Store == nil || k.Ledger == nil || k.Audit == nil:
+		return nil, errors.New("a rotation needs a secret store, a ledger and a place for its events")
+	case k.HTTP == nil:
+		k.HTTP = kit.NewTransport()
+	}
+	d, err := config.FromEnvironment(k.Cloud, k.Getenv, os.ReadFile)
+	if err != nil {
+		return nil, err
+	}
+	r := &Rotator{kit: k, clock: &clock{next: k.HTTP}, document: d}
+	if r.access, err = k.gateway().Access(d); err != nil {
+		return nil, err
+	}
+	hash, err := hashOf(d)
+	if err != nil {
+		return nil, err
+	}
+	r.job = &rotation.Job{
+		Ledger: k.Ledger, Store: k.Store, Audit: k.Audit, Log: k.Log,
+		Fingerprints: r.access.Fingerprints(), Deployment: r.access.Deployment(), PolicyHash: hash, Skew: r.clock.skew,
+	}
+	for i := range d.Rotation.Keys {
+		c, err := r.credential(&d.Rotation.Keys[i])
+		if err != nil {
+			return nil, fmt.Errorf("rotation of %q: %w", d.Rotation.Keys[i].Name, err)
+		}
+		r.job.Credentials = append(r.job.Credentials, c)
+	}
+	return r, nil
+}
+
+// gateway is what of the kit finds credentials.
+func (k Kit) gateway() kit.Kit {
+	return kit.Kit{Cloud: k.Cloud, Getenv: k.Getenv, Log: k.Log, Secrets: k.Secrets, Audit: k.Audit, HTTP: k.HTTP}
+}
+
+// hashOf is the hash of the document, by which events say what they followed.
+func hashOf(d *config.Document) (string, error) {
+	text, err := json.Marshal(d, json.Deterministic(true))
+	if err != nil {
+		return "", fmt.Errorf("hash the document: %w", err)
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:]), nil
+}
+
+// allowance is what the computed grace has besides: for clocks that differ, and
+// for a tick of the schedule.
+const allowance = 5 * time.Minute
+
+// credential puts an issuer behind a key of the document.
+func (r *Rotator) credential(k *config.RotatedKey) (rotation.Credential, error) {
+	ref, err := secrets.ParseRef(k.CredentialRef.String())
+	if err != nil {
+		return rotation.Credential{}, fmt.Errorf("the credential reference cannot be used: %w", err)
+	}
+	if ref.Store != secrets.StoreOwn && ref.Store != r.kit.StoreName {
+		return rotation.Credential{}, fmt.Errorf("the key is in another cloud's store (%s://), where a function on %s replaces nothing; "+
+			"rotate it by a function of that cloud, or store it in this cloud's own store", ref.Store, r.kit.Cloud)
+	}
+	u := r.upstream(k.Upstream)
+	made, err := r.issuer(k, u)
+	if err != nil {
+		return rotation.Credential{}, err
+	}
+	grace := cmp.Or(k.Grace, r.document.Cache.SecretTTL+r.document.Limits.RequestTimeout+r.kit.Propagation+made.issuer.Traits().Propagation+allowance)
+	about := audit.Credential{Function: r.access.Origin(), Upstream: k.Upstream, Issuer: string(k.Issuer)}
+	if u != nil {
+		about.Provider, about.AuthType = string(u.Provider), string(u.AuthType)
+	}
+	return rotation.Credential{
+		Name: k.Name, Ref: ref, Issuer: made.issuer, Verifier: made.verifier,
+		Every: k.Every, Grace: grace, MaxGrace: max(k.MaxGrace, grace), Successes: k.VerifySuccesses, InitialKey: k.InitialKeyID, About: about,
+	}, nil
+}
+
+func (r *Rotator) upstream(name string) *config.Upstream {
+	for i := range r.document.Upstreams {
+		if u := &r.document.Upstreams[i]; u.Name == name && name != "" {
+			return u
+		}
+	}
+	return nil
+}
+
+// Credentials are the names of what is rotated, by the reference under which
+// each is stored.
+func (r *Rotator) Credentials() map[secrets.Ref]string {
+	names := map[secrets.Ref]string{}
+	for _, c := range r.job.Credentials {
+		names[c.Ref] = c.Name
+	}
+	return names
+}
+
+// Run does what is due: keys are rotated, and tokens refreshed that are to be
+// there before a request asks for them.
+func (r *Rotator) Run(ctx context.Context) (Report, error) {
+	keys, err := r.job.Run(ctx)
+	tokens, refused := r.kit.gateway().Refresh(ctx, r.document)
+	r.kit.Log.InfoContext(ctx, "rotation run", slog.String("keys", keys.String()), slog.Int("tokens", len(tokens)))
+	return Report{Report: keys, Tokens: tokens}, errors.Join(err, refused)
+}
+
+// Report is what a run has done.
+type Report struct {
+	rotation.Report `json:",inline"`
+	Tokens          []kit.Refreshed `json:"tokens,omitzero"`
+}
+
+// Advance takes a rotation that the store itself drives as far as a step says.
+func (r *Rotator) Advance(ctx context.Context, step rotation.Native) error {
+	_, err := r.job.Advance(ctx, step)
+	return err
+}
