@@ -101,6 +101,12 @@ func (p *page) callers(d *config.Document) {
 		if c.CertificateBound {
 			kind = ", bound to their client certificate"
 		}
+		switch c.DPoP {
+		case config.DPoPRequired:
+			kind += ", each time with a proof of the key that it is bound to (DPoP) for " + d.PublicURL
+		case config.DPoPOptional:
+			kind += ", with a proof for " + d.PublicURL + " if it is bound to a key (DPoP)"
+		}
 		p.line("  - ", fmt.Sprintf("bearers of a token of %s (%s) for the audience %s, signed with %s%s", c.Issuer, c.Name, list(c.Audiences, "or"), list(c.Algorithms, "or"), kind))
 	}
 	if t := d.APITokens; t != nil {

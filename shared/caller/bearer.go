@@ -17,6 +17,8 @@ type Bearer struct {
 	known   verified
 	// certificates are those of the clients, for tokens that are bound to one.
 	certificates *certificates
+	// dpop checks proofs for tokens that are bound to a key. Nil means that no issuer's are.
+	dpop *dpop
 }
 
 // issuer is who signs tokens, and what is demanded of them.
@@ -43,13 +45,17 @@ func NewBearer(callers []config.Caller, transport http.RoundTripper) *Bearer {
 // Authenticate judges the request's bearer token. What is no JWT, comes from no configured issuer, or has had its signature
 // removed by the platform is left to other authenticators.
 func (b *Bearer) Authenticate(r *http.Request) (*Principal, error) {
-	text, failure := bearer(r, headerAuthorization)
+	schemes := []string{schemeBearer}
+	if b.dpop != nil {
+		schemes = append(schemes, schemeDPoP)
+	}
+	c, failure := presented(r, headerAuthorization, schemes...)
 	if failure != nil {
 		return nil, failure
 	}
-	p, failure := b.known.recall(r.Context(), text, b.verify)
+	p, failure := b.known.recall(r.Context(), c.text, b.verify)
 	if failure == nil {
-		failure = b.possessed(r, p)
+		failure = b.possessed(r, c, p)
 	}
 	if failure != nil {
 		return nil, failure

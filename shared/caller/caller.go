@@ -9,6 +9,7 @@ package caller
 import (
 	"errors"
 	"net/http"
+	"slices"
 	"time"
 
 	"github.com/postern-ai/postern/shared/config"
@@ -144,6 +145,9 @@ func New(d *config.Document, o Options) Authenticator {
 	if len(d.Callers) > 0 {
 		bearer := NewBearer(d.Callers, o.Transport)
 		bearer.certificates = certificates
+		if slices.ContainsFunc(d.Callers, func(c config.Caller) bool { return c.DPoP != "" }) {
+			bearer.dpop = &dpop{address: d.PublicURL}
+		}
 		authenticators = append(authenticators, bearer)
 	}
 	if d.APITokens != nil && o.APITokens != nil && o.APITokenKey != nil {

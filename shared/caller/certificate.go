@@ -1,7 +1,6 @@
 package caller
 
 import (
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/pem"
@@ -192,8 +191,7 @@ func badCertificate(cause error) *Error {
 
 // thumbprint is how a token names the certificate that it is bound to (RFC 8705 section 3.1).
 func (c *certificate) thumbprint() string {
-	sum := sha256.Sum256(c.Raw)
-	return base64.RawURLEncoding.EncodeToString(sum[:])
+	return hashOf(string(c.Raw))
 }
 
 // subject names whom the certificate is for: its one URI, as SPIFFE has it, or else its distinguished name. Neither can be

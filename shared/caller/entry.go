@@ -43,9 +43,10 @@ func owned(d *config.Document, cloud config.Cloud) map[string]bool {
 	return names
 }
 
-// The headers that authenticators read. The first is the caller's own.
+// The headers that authenticators read. The first two are the caller's own.
 const (
 	headerAuthorization = "Authorization"
+	headerDPoP          = "Dpop"
 	headerServerless    = "X-Serverless-Authorization"
 	headerPrincipalID   = "X-Ms-Client-Principal-Id"
 	headerPrincipalName = "X-Ms-Client-Principal-Name"

@@ -3,6 +3,9 @@ package caller
 import (
 	"errors"
 	"net/http"
+	"strings"
+
+	"github.com/postern-ai/postern/shared/config"
 )
 
 // Code says why a caller was not authenticated.
@@ -22,6 +25,7 @@ const (
 	// Unproven is a token that is bound to something which the request does not show.
 	Unproven       Code = "unproven"
 	BadCertificate Code = "bad_certificate"
+	BadProof       Code = "bad_proof"
 	Unavailable    Code = "unavailable"
 	NotConfigured  Code = "not_configured"
 )
@@ -35,6 +39,7 @@ type Error struct {
 	Err error
 
 	notMine bool
+	dpop    bool // a proof of possession would mend it
 }
 
 // Error returns the code, the public text and the cause.
@@ -59,6 +64,20 @@ func (e *Error) Status() int {
 		return http.StatusServiceUnavailable
 	}
 	return http.StatusUnauthorized
+}
+
+// Challenge is what the header WWW-Authenticate of an answer 401 says: the scheme, and with RFC 6750 section 3.1 and RFC 9449
+// section 7.1 that a credential was there and did not count.
+func (e *Error) Challenge() string {
+	switch {
+	case e.Code == Missing || e.Code == NotConfigured:
+		return `Bearer realm="postern"`
+	case e.Code == BadProof:
+		return `DPoP realm="postern", error="invalid_dpop_proof", algs="` + strings.Join(config.Algorithms(), " ") + `"`
+	case e.dpop:
+		return `DPoP realm="postern", error="invalid_token", algs="` + strings.Join(config.Algorithms(), " ") + `"`
+	}
+	return `Bearer realm="postern", error="invalid_token"`
 }
 
 // CodeOf returns the code of an error that an authenticator returned, or "".

@@ -4,11 +4,12 @@ import (
 	"crypto/rsa"
 	"crypto/sha256"
 	"encoding/binary"
+	"strconv"
 	"testing"
 	"time"
 )
 
-func hashOf(n int) [sha256.Size]byte {
+func keyOf(n int) [sha256.Size]byte {
 	return sha256.Sum256(binary.LittleEndian.AppendUint64(nil, uint64(n)))
 }
 
@@ -17,12 +18,12 @@ func TestTheMemoryOfTokensIsBounded(t *testing.T) {
 	var v verified
 	now := time.Unix(1e9, 0)
 	for n := range 3 * rememberMost {
-		v.put(hashOf(n), &proven{principal: &Principal{Expires: now.Add(time.Hour)}}, now)
+		v.put(keyOf(n), &proven{principal: &Principal{Expires: now.Add(time.Hour)}}, now)
 	}
 	if len(v.entries) != rememberMost {
 		t.Errorf("%d tokens are remembered, want %d", len(v.entries), rememberMost)
 	}
-	if _, ok := v.get(hashOf(3*rememberMost-1), now); !ok {
+	if _, ok := v.get(keyOf(3*rememberMost-1), now); !ok {
 		t.Error("the newest token is forgotten")
 	}
 }
@@ -46,8 +47,8 @@ func TestTheMemoryOfTokensGoesByTheWallClock(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			var v verified
-			v.put(hashOf(1), &proven{principal: &Principal{Expires: now.Add(test.expires)}}, now)
-			if _, ok := v.get(hashOf(1), now.Add(test.after)); ok != test.want {
+			v.put(keyOf(1), &proven{principal: &Principal{Expires: now.Add(test.expires)}}, now)
+			if _, ok := v.get(keyOf(1), now.Add(test.after)); ok != test.want {
 				t.Errorf("remembered: %v, want %v", ok, test.want)
 			}
 		})
@@ -82,4 +83,34 @@ func FuzzParseKeys(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestTheMemoryOfProofsIsBoundedAndLetsNoneThroughTwice(t *testing.T) {
+	t.Parallel()
+	var u replays
+	now := time.Unix(1e9, 0)
+	for n := range mostReplays {
+		if got := u.first("key", strconv.Itoa(n), now); got != fresh {
+			t.Fatalf("proof %d is %v", n, got)
+		}
+	}
+	if got := u.first("key", "one more", now); got != overrun {
+		t.Errorf("one more proof than there is room for is %v", got)
+	}
+	if got := u.first("key", "0", now.Add(replaySpan)); got != replayed {
+		t.Errorf("a proof of the span before is %v", got)
+	}
+	if got := u.first("key", "one more", now.Add(replaySpan)); got != fresh || len(u.past) != mostReplays {
+		t.Errorf("in the next span a proof is %v, beside %d of the one before", got, len(u.past))
+	}
+	if got := u.first("key", "one more", now); got != replayed {
+		t.Errorf("when the clock is set back, a proof that has been used is %v", got)
+	}
+	if got := u.first("other key", "one more", now); got != fresh {
+		t.Errorf("another key's proof with the same id is %v", got)
+	}
+	u.first("key", "later", now.Add(10*replaySpan))
+	if len(u.now)+len(u.past) != 1 {
+		t.Errorf("after a long silence %d proofs are remembered", len(u.now)+len(u.past))
+	}
 }

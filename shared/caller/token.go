@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -94,30 +95,42 @@ func (t *texts) UnmarshalJSONFrom(d *jsontext.Decoder) error {
 	}
 }
 
-// bearer returns the credential of a header in the Bearer scheme (RFC 6750). Two headers, or two credentials in one, are
-// refused: two parties that pick different ones would see different callers.
+// credential is what a header presents, and in which scheme.
+type credential struct{ scheme, text string }
+
+// bearer returns the credential of a header in the Bearer scheme (RFC 6750).
 func bearer(r *http.Request, name string) (string, *Error) {
+	c, failure := presented(r, name, schemeBearer)
+	return c.text, failure
+}
+
+const schemeBearer = "Bearer"
+
+// presented returns the credential of a header in one of the schemes. Two headers, or two credentials in one, are refused: two
+// parties that pick different ones would see different callers.
+func presented(r *http.Request, name string, schemes ...string) (credential, *Error) {
 	values := r.Header[name]
 	if len(values) == 0 {
-		return "", missing()
+		return credential{}, missing()
 	}
 	if len(values) > 1 {
-		return "", malformed("the header is given more than once")
+		return credential{}, malformed("the header is given more than once")
 	}
-	scheme, credential, _ := strings.Cut(values[0], " ")
-	if !strings.EqualFold(scheme, "Bearer") {
-		return "", missing()
+	given, text, _ := strings.Cut(values[0], " ")
+	i := slices.IndexFunc(schemes, func(scheme string) bool { return strings.EqualFold(scheme, given) })
+	if i < 0 {
+		return credential{}, missing()
 	}
-	credential = strings.Trim(credential, " ")
+	text = strings.Trim(text, " ")
 	switch {
-	case credential == "":
-		return "", missing()
-	case len(credential) > maxTokenBytes:
-		return "", malformed("the token is too long")
-	case strings.Contains(credential, " ") || strings.Contains(credential, ",") || strings.Contains(credential, "\t"):
-		return "", malformed("the header holds more than one credential")
+	case text == "":
+		return credential{}, missing()
+	case len(text) > maxTokenBytes:
+		return credential{}, malformed("the token is too long")
+	case strings.ContainsAny(text, " ,\t"):
+		return credential{}, malformed("the header holds more than one credential")
 	}
-	return credential, nil
+	return credential{schemes[i], text}, nil
 }
 
 // parse takes a token apart and checks everything in it that needs no key and no issuer. What is no JWT at all is not ours to

@@ -69,9 +69,18 @@ type Caller struct {
 	// CertificateBound demands that tokens are bound to the client's certificate (RFC 8705), which a front passes on. Tokens that
 	// are bound are always held to it.
 	CertificateBound bool `json:"certificate_bound,omitzero"`
+	// DPoP says what becomes of tokens that are bound to a key (RFC 9449). DPoPOptional checks their proofs, DPoPRequired takes no
+	// other tokens. Empty refuses them, since nobody would check. Proofs are for the document's PublicURL, which is then set.
+	DPoP string `json:"dpop,omitzero"`
 	// Claims are the claims that the rules of the policy ask about. Loading has collected them; they are no part of the document.
 	Claims []string `json:"-"`
 }
+
+// What an issuer's DPoP may be.
+const (
+	DPoPOptional = "optional"
+	DPoPRequired = "required"
+)
 
 // TokenTypeAccess is the typ of access tokens by RFC 9068.
 const TokenTypeAccess = "at+jwt"

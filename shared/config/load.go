@@ -265,6 +265,7 @@ func (l *loader) admission(o object, d *Document) {
 	}
 	d.Fronts = l.fronts(o)
 	l.certificates = len(d.Fronts.Certificates()) > 0
+	l.addressed = o.has("public_url")
 	list, hasCallers := o.field("callers")
 	if hasCallers {
 		d.Callers = l.callers(list)
@@ -276,9 +277,9 @@ func (l *loader) admission(o object, d *Document) {
 	}
 }
 
-// algorithms are the JWS algorithms that a caller's issuer may use: the asymmetric ones of RFC 7518 and RFC 8037. An HMAC
+// Algorithms are the JWS algorithms that a caller's issuer may use, and a caller's own proofs: the asymmetric ones of RFC 7518 and RFC 8037. An HMAC
 // algorithm would let anybody who can verify a token make one.
-func algorithms() []string {
+func Algorithms() []string {
 	return []string{"RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "ES512", "EdDSA"}
 }
 
@@ -352,18 +353,26 @@ func (l *loader) caller(o object) Caller {
 			p.wrong("no front passes clients' certificates on, so no token could be used", "declare it under fronts: alb, api_gateway or app_service")
 		}
 	}
+	if p, ok := o.field("dpop"); ok {
+		if s, ok := p.string(); ok && oneOf([]string{DPoPOptional, DPoPRequired}, "there is no such way to check proofs of possession")(p, s) {
+			c.DPoP = s
+			if !l.addressed {
+				p.wrong("a proof is for an address, and public_url does not say which one callers use", "give public_url, such as https://llm.example.com")
+			}
+		}
+	}
 	o.finish(nil)
 	return c
 }
 
 func isAlgorithm(p place, s string) bool {
 	switch {
-	case slices.Contains(algorithms(), s):
+	case slices.Contains(Algorithms(), s):
 		return true
 	case strings.HasPrefix(s, "HS") || strings.EqualFold(s, "none"):
-		p.wrong("with this algorithm anybody could make tokens", "use one of "+list(algorithms(), "or"))
+		p.wrong("with this algorithm anybody could make tokens", "use one of "+list(Algorithms(), "or"))
 	default:
-		p.wrong("this is not an algorithm for caller tokens", "use one of "+list(algorithms(), "or"))
+		p.wrong("this is not an algorithm for caller tokens", "use one of "+list(Algorithms(), "or"))
 	}
 	return false
 }

@@ -15,8 +15,8 @@ type loader struct {
 	warnings []Problem
 	shared   bool // instances share their tokens
 	table    []option
-	// certificates says that a front passes clients' certificates on.
-	certificates bool
+	// certificates says that a front passes clients' certificates on, and addressed that the document says its address.
+	certificates, addressed bool
 }
 
 // err returns the problems in the document's order, or nil.

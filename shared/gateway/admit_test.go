@@ -340,3 +340,36 @@ func TestMetadataSaysWhomToAskForAToken(t *testing.T) {
 		}
 	})
 }
+
+func TestMetadataSaysWhatTokensAreBoundTo(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name  string
+		first config.Caller // beside another that demands nothing
+		alone bool
+		want  string
+	}{
+		{"nothing", config.Caller{}, true, `"resource_name":"Postern"}`},
+		{"a key, if the caller likes", config.Caller{DPoP: config.DPoPOptional}, true, `"resource_name":"Postern","dpop_signing_alg_values_supported":["RS256"`},
+		{"a key, always", config.Caller{DPoP: config.DPoPRequired}, true, `"resource_name":"Postern","dpop_bound_access_tokens_required":true,"dpop_signing_alg_values_supported":["RS256"`},
+		{"a key, for one issuer's tokens", config.Caller{DPoP: config.DPoPRequired}, false, `"resource_name":"Postern","dpop_signing_alg_values_supported":["RS256"`},
+		{"a certificate", config.Caller{CertificateBound: true}, true, `"resource_name":"Postern","tls_client_certificate_bound_access_tokens":true}`},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			g, _ := guardedGateway(t, io.Discard, func(d *config.Document) {
+				d.PublicURL = "https://llm.example.com"
+				c.first.Issuer = "https://idp.example.com"
+				d.Callers = append([]config.Caller{c.first}, d.Callers...)
+				if c.alone {
+					d.Callers = d.Callers[:1]
+				}
+			})
+			rec := httptest.NewRecorder()
+			g.ServeHTTP(rec, httptest.NewRequestWithContext(t.Context(), http.MethodGet, pathResource, nil))
+			if !strings.Contains(rec.Body.String(), c.want) {
+				t.Errorf("got %s, want %s in it", rec.Body, c.want)
+			}
+		})
+	}
+}

@@ -113,6 +113,10 @@ type metadata struct {
 	Scopes        []string `json:"scopes_supported,omitzero"`
 	BearerMethods []string `json:"bearer_methods_supported"`
 	Name          string   `json:"resource_name"`
+	// These two say what tokens have to be bound to, or may be.
+	Certificates bool     `json:"tls_client_certificate_bound_access_tokens,omitzero"`
+	DPoP         bool     `json:"dpop_bound_access_tokens_required,omitzero"`
+	Proofs       []string `json:"dpop_signing_alg_values_supported,omitzero"`
 }
 
 // newMetadata returns the metadata without the resource, or nil if the document
@@ -121,9 +125,14 @@ func newMetadata(d *config.Document) *metadata {
 	if len(d.Callers) == 0 {
 		return nil
 	}
-	m := &metadata{BearerMethods: []string{"header"}, Name: "Postern"}
+	m := &metadata{BearerMethods: []string{"header"}, Name: "Postern", Certificates: true, DPoP: true}
 	for _, c := range d.Callers {
 		m.Servers = append(m.Servers, c.Issuer)
+		m.Certificates = m.Certificates && c.CertificateBound
+		m.DPoP = m.DPoP && c.DPoP == config.DPoPRequired
+		if c.DPoP != "" {
+			m.Proofs = config.Algorithms()
+		}
 	}
 	for _, r := range d.Policy {
 		for _, scope := range r.Match.Scopes {

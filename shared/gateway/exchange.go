@@ -164,6 +164,9 @@ func unencodable(err error) *chat.Error {
 func (x *exchange) authenticate() *chat.Error {
 	principal, err := x.g.callers.Authenticate(x.r)
 	if err != nil {
+		if known, ok := errors.AsType[*caller.Error](err); ok {
+			x.challenge = known.Challenge() + x.metadataHint()
+		}
 		return denied(err)
 	}
 	x.principal = principal
