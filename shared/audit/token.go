@@ -34,6 +34,7 @@ const (
 	ReasonManual     Reason = "manual"     // because somebody asked for it
 	ReasonCompromise Reason = "compromise" // because somebody else may know the old one
 	ReasonDrift      Reason = "drift"      // because the store or the issuer held something else than the rotation had left there
+	ReasonRollback   Reason = "rollback"   // because the new one was not to stay, and the one before it took its place again
 )
 
 // TokenRotated tells that a short-lived credential for an upstream took the place of another one. The first credential of an instance

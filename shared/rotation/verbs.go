@@ -132,7 +132,7 @@ func (j *Job) Rollback(ctx context.Context, request Request) error {
 		case r.Cycle.Emergency:
 			return fmt.Errorf("the old key was replaced because others may know it: %w", ErrNotPossible)
 		}
-		r.Cycle = cycle{Number: r.Cycle.Number + 1, ID: uuid(), Reason: audit.ReasonManual, Actor: request.Actor, Started: wall(), Verified: wall()}
+		r.Cycle = cycle{Number: r.Cycle.Number + 1, ID: uuid(), Reason: audit.ReasonRollback, Actor: request.Actor, Started: wall(), Verified: wall()}
 		r.Phase, r.Failures = RollingBack, failures{}
 		return nil
 	})
