@@ -9,7 +9,6 @@ import (
 	"net/http/httptest"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -21,7 +20,7 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/postern-ai/postern/localdev/contract"
+	"github.com/postern-ai/postern/localdev/contract/contracttest"
 	"github.com/postern-ai/postern/localdev/fake/awsauth"
 	"github.com/postern-ai/postern/localdev/fake/eventbridge"
 	"github.com/postern-ai/postern/localdev/fake/fault"
@@ -32,14 +31,7 @@ const (
 	secret = "secret"
 )
 
-// described is the service's model, which is read once.
-var described = sync.OnceValues(func() (*contract.Description, error) {
-	dir, ok := contract.Dir()
-	if !ok {
-		return nil, nil
-	}
-	return contract.AWS(dir, "events")
-})
+var described = contracttest.AWS("events")
 
 // open returns a stand-in, and AWS's own client of it. What the two say is held against the service's model.
 func open(t *testing.T, options eventbridge.Options) (*eventbridge.Server, *client.Client) {
@@ -48,21 +40,7 @@ func open(t *testing.T, options eventbridge.Options) (*eventbridge.Server, *clie
 		return awsauth.Key{AccessKeyID: id, SecretAccessKey: secret, ARN: "arn:aws:iam::123456789012:user/u"}, key == id
 	}
 	server := eventbridge.New(options)
-	description, err := described()
-	if err != nil {
-		t.Fatal(err)
-	}
-	var handler http.Handler = server
-	if description == nil {
-		t.Log("the vendors' descriptions are not here, so the traffic is not checked against them")
-	} else {
-		handler = contract.Check(description, server, func(problems ...contract.Problem) {
-			for _, problem := range problems {
-				t.Error(problem)
-			}
-		})
-	}
-	listener := httptest.NewServer(handler)
+	listener := httptest.NewServer(described.Traffic(t, server))
 	t.Cleanup(listener.Close)
 	return server, client.NewFromConfig(aws.Config{Region: "eu-central-1", BaseEndpoint: &listener.URL, RetryMaxAttempts: 1, Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) {
 		return aws.Credentials{AccessKeyID: id, SecretAccessKey: secret}, nil

@@ -5,14 +5,13 @@ import (
 	"net/http/httptest"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"github.com/go-json-experiment/json"
 	"github.com/google/go-cmp/cmp"
 
-	"github.com/postern-ai/postern/localdev/contract"
+	"github.com/postern-ai/postern/localdev/contract/contracttest"
 	"github.com/postern-ai/postern/localdev/fake/fault"
 	"github.com/postern-ai/postern/localdev/fake/pubsub"
 	"github.com/postern-ai/postern/shared/audit"
@@ -20,14 +19,7 @@ import (
 
 const topic = "projects/p/topics/t"
 
-// described is the service's description, which is read once.
-var described = sync.OnceValues(func() (*contract.Description, error) {
-	dir, ok := contract.Dir()
-	if !ok {
-		return nil, nil
-	}
-	return contract.Google(dir, "pubsub-v1")
-})
+var described = contracttest.Google("pubsub-v1")
 
 func open(allow func(pubsub.Access) bool) *pubsub.Server {
 	return pubsub.New(pubsub.Options{Topics: []string{topic}, Allow: allow, Member: func(token string) (string, bool) { return "user:" + token, token == "good" }})
@@ -36,25 +28,12 @@ func open(allow func(pubsub.Access) bool) *pubsub.Server {
 // ask makes a request and returns its outcome: the status of an error, or how many ids came back. The reply is held against the description.
 func ask(t *testing.T, server http.Handler, request *http.Request) string {
 	t.Helper()
-	description, err := described()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if description != nil {
-		server = contract.Check(description, server, func(problems ...contract.Problem) {
-			for _, problem := range problems {
-				if !problem.OfRequest() {
-					t.Error(problem)
-				}
-			}
-		})
-	}
 	if request.Header.Get("Authorization") == "" {
 		request.Header.Set("Authorization", "Bearer good")
 	}
 	request.Header.Set("Content-Type", "application/json")
 	recorder := httptest.NewRecorder()
-	server.ServeHTTP(recorder, request)
+	described.Replies(t, server).ServeHTTP(recorder, request)
 	var out struct {
 		MessageIDs []string `json:"messageIds"`
 		Error      struct {

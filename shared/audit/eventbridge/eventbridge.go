@@ -7,7 +7,8 @@
 // EventBridge says of a bus that does not exist that it has accepted the events, and they are gone. A role that may do events:PutEvents on the one
 // bus alone is what turns a wrong name into an error.
 //
-// The one operation is spoken directly: the SDK's client for it would add 0.9 MB to a function.
+// The one operation is spoken directly: the SDK's client for it would add 0.4 MB to a function and 0.5 ms and 0.4 MB of memory to each of its cold
+// starts.
 //
 // The package must not know what an event says, nor who signs the requests.
 package eventbridge

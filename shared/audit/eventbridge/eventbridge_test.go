@@ -3,13 +3,12 @@ package eventbridge_test
 import (
 	"context"
 	"flag"
-	"net/http"
 	"os"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/postern-ai/postern/localdev/contract"
+	"github.com/postern-ai/postern/localdev/contract/contracttest"
 	"github.com/postern-ai/postern/localdev/fake/awsauth"
 	fake "github.com/postern-ai/postern/localdev/fake/eventbridge"
 	"github.com/postern-ai/postern/localdev/fake/fault"
@@ -24,33 +23,7 @@ const region = "eu-central-1"
 
 var live = flag.String("live", "", "name or ARN of a real event bus, on which the suite publishes as whom the environment's AWS credentials stand for")
 
-// described is the service's model, which is read once.
-var described = sync.OnceValues(func() (*contract.Description, error) {
-	dir, ok := contract.Dir()
-	if !ok {
-		return nil, nil
-	}
-	return contract.AWS(dir, "events")
-})
-
-func checked(t *testing.T, next http.Handler) http.Handler {
-	t.Helper()
-	description, err := described()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if description == nil {
-		t.Log("the vendors' descriptions are not here, so the traffic is not checked against them")
-		return next
-	}
-	return contract.Check(description, next, func(problems ...contract.Problem) {
-		for _, problem := range problems {
-			if problem.OfRequest() {
-				t.Error(problem)
-			}
-		}
-	})
-}
+var described = contracttest.AWS("events")
 
 // world is a stand-in, and who publishes on it.
 type world struct {
@@ -106,14 +79,11 @@ func (w *world) breakDown(b audittest.Broken) {
 
 // options are those of a publisher on the stand-in.
 func (w *world) options(t *testing.T) eventbridge.Options {
-	return eventbridge.Options{Bus: "audit", Region: region, Authorizer: w.signer(t), Transport: ledgertest.Transport(checked(t, w.server))}
+	return eventbridge.Options{Bus: "audit", Region: region, Authorizer: w.signer(t), Transport: ledgertest.Transport(described.Requests(t, w.server))}
 }
 
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	if _, err := described(); err != nil {
-		t.Fatal(err)
-	}
 	audittest.Run(t, func(t *testing.T) audittest.Bus {
 		w := newWorld()
 		publisher, err := eventbridge.New(w.options(t))

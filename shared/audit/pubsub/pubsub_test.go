@@ -2,13 +2,11 @@ package pubsub_test
 
 import (
 	"flag"
-	"net/http"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
-	"github.com/postern-ai/postern/localdev/contract"
+	"github.com/postern-ai/postern/localdev/contract/contracttest"
 	"github.com/postern-ai/postern/localdev/fake/fault"
 	fake "github.com/postern-ai/postern/localdev/fake/pubsub"
 	"github.com/postern-ai/postern/shared/audit/audittest"
@@ -22,33 +20,7 @@ const topic = "projects/some-project/topics/audit"
 
 var live = flag.String("live", "", "full name of a real topic, on which the suite publishes as whom Google's Application Default Credentials stand for")
 
-// described is the service's description, which is read once.
-var described = sync.OnceValues(func() (*contract.Description, error) {
-	dir, ok := contract.Dir()
-	if !ok {
-		return nil, nil
-	}
-	return contract.Google(dir, "pubsub-v1")
-})
-
-func checked(t *testing.T, next http.Handler) http.Handler {
-	t.Helper()
-	description, err := described()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if description == nil {
-		t.Log("the vendors' descriptions are not here, so the traffic is not checked against them")
-		return next
-	}
-	return contract.Check(description, next, func(problems ...contract.Problem) {
-		for _, problem := range problems {
-			if problem.OfRequest() {
-				t.Error(problem)
-			}
-		}
-	})
-}
+var described = contracttest.Google("pubsub-v1")
 
 // world is a stand-in, and who publishes on it.
 type world struct {
@@ -79,14 +51,11 @@ func (w *world) breakDown(b audittest.Broken) {
 
 // options are those of a publisher on the stand-in.
 func (w *world) options(t *testing.T) pubsub.Options {
-	return pubsub.Options{Topic: topic, Authorizer: w, Transport: ledgertest.Transport(checked(t, w.server))}
+	return pubsub.Options{Topic: topic, Authorizer: w, Transport: ledgertest.Transport(described.Requests(t, w.server))}
 }
 
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	if _, err := described(); err != nil {
-		t.Fatal(err)
-	}
 	for name, ordered := range map[string]bool{"in any order": false, "in order": true} {
 		t.Run(name, func(t *testing.T) {
 			audittest.Run(t, func(t *testing.T) audittest.Bus {

@@ -2,7 +2,6 @@ package dynamodb_test
 
 import (
 	"context"
-	"net/http"
 	"strconv"
 	"sync"
 	"sync/atomic"
@@ -10,7 +9,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/postern-ai/postern/localdev/contract"
+	"github.com/postern-ai/postern/localdev/contract/contracttest"
 	"github.com/postern-ai/postern/localdev/fake/awsauth"
 	fake "github.com/postern-ai/postern/localdev/fake/dynamodb"
 	"github.com/postern-ai/postern/localdev/fake/fault"
@@ -67,33 +66,7 @@ func (i *issuer) set(change func(*issuer)) {
 	change(i)
 }
 
-// described is the service's model, which is read once.
-var described = sync.OnceValues(func() (*contract.Description, error) {
-	dir, ok := contract.Dir()
-	if !ok {
-		return nil, nil
-	}
-	return contract.AWS(dir, "dynamodb")
-})
-
-func checked(t *testing.T, next http.Handler) http.Handler {
-	t.Helper()
-	description, err := described()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if description == nil {
-		t.Log("the vendors' descriptions are not here, so the traffic is not checked against them")
-		return next
-	}
-	return contract.Check(description, next, func(problems ...contract.Problem) {
-		for _, problem := range problems {
-			if problem.OfRequest() {
-				t.Error(problem)
-			}
-		}
-	})
-}
+var described = contracttest.AWS("dynamodb")
 
 var names = map[ledgertest.Operation]string{ledgertest.Read: "GetItem", ledgertest.Write: "PutItem", ledgertest.Remove: "DeleteItem"}
 
@@ -121,7 +94,7 @@ func newWorld(t *testing.T) *world {
 	})
 	for range 2 {
 		made, err := dynamodb.New(dynamodb.Options{
-			Table: "postern-ledger", Region: region, Credentials: w.issuer, Transport: ledgertest.Transport(checked(t, w.server)),
+			Table: "postern-ledger", Region: region, Credentials: w.issuer, Transport: ledgertest.Transport(described.Requests(t, w.server)),
 		})
 		if err != nil {
 			t.Fatal(err)
@@ -152,9 +125,6 @@ func (w *world) mend() {
 
 func TestConformance(t *testing.T) {
 	t.Parallel()
-	if _, err := described(); err != nil {
-		t.Fatal(err)
-	}
 	ledgertest.Test(t, func(t *testing.T) ledgertest.World {
 		w := newWorld(t)
 		return ledgertest.World{

@@ -23,7 +23,7 @@ import (
 func TestTheOfficialClientAgrees(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	listener := httptest.NewServer(checked(t, w.server))
+	listener := httptest.NewServer(described.Requests(t, w.server))
 	t.Cleanup(listener.Close)
 	book, err := dynamodb.New(dynamodb.Options{Table: "postern-ledger", Region: region, Credentials: w.issuer, Endpoint: listener.URL, Timeout: time.Minute})
 	if err != nil {
