@@ -115,6 +115,10 @@ func hashOf(d *config.Document) (string, error) {
 // for a tick of the schedule.
 const allowance = 5 * time.Minute
 
+// remembered is for how long an event that comes again is known: longer than
+// any bus tries.
+const remembered = 8 * 24 * time.Hour
+
 // credential puts an issuer behind a key of the document.
 func (r *Rotator) credential(k *config.RotatedKey) (rotation.Credential, error) {
 	ref, err := secrets.ParseRef(k.CredentialRef.String())
@@ -173,6 +177,26 @@ func (r *Rotator) Run(ctx context.Context) (Report, error) {
 type Report struct {
 	rotation.Report `json:",inline"`
 	Tokens          []kit.Refreshed `json:"tokens,omitzero"`
+}
+
+// Due rotates one key because its store says that it is time. That a rotation
+// of it is under way is no error, and it goes on.
+func (r *Rotator) Due(ctx context.Context, credential string, reason audit.Reason) (rotation.Report, error) {
+	err := r.job.Force(ctx, rotation.Request{Credential: credential, Reason: reason})
+	if err != nil && !errors.Is(err, rotation.ErrUnderWay) {
+		return rotation.Report{}, err
+	}
+	return r.job.RunOne(ctx, credential)
+}
+
+// Once does something for an event unless it has been done for the same event
+// before: buses deliver more than once.
+func (r *Rotator) Once(ctx context.Context, event string, do func(context.Context) error) error {
+	_, err := ledger.Once(ctx, r.kit.Ledger, ledger.Task{Key: "event/" + audit.ID(event), TTL: remembered, Do: do})
+	if errors.Is(err, ledger.ErrHeld) {
+		return nil // whoever is at it does it
+	}
+	return err
 }
 
 // Advance takes a rotation that the store itself drives as far as a step says.

@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -79,6 +80,8 @@ type Request struct {
 	Credential string
 	// Actor is who asks, as the platform names it. It is part of the events.
 	Actor string
+	// Reason is why a rotation is forced. Empty means that somebody asked for it.
+	Reason audit.Reason
 	// DisableFirst has an emergency stop the current key before there is another one: no request succeeds until there is.
 	DisableFirst bool
 }
@@ -89,7 +92,7 @@ func (j *Job) Force(ctx context.Context, request Request) error {
 		if r.Phase != Idle {
 			return fmt.Errorf("it is %s: %w", r.Phase, ErrUnderWay)
 		}
-		r.Forced = forced{Reason: audit.ReasonManual, Actor: request.Actor}
+		r.Forced = forced{Reason: cmp.Or(request.Reason, audit.ReasonManual), Actor: request.Actor}
 		return nil
 	})
 }
