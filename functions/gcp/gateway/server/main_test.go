@@ -136,10 +136,3 @@ func TestRequestsUnderWayAreAnsweredAfterSIGTERM(t *testing.T) {
 		})
 	}
 }
-
-func TestAServerWithoutARequestEndsAtOnce(t *testing.T) {
-	t.Parallel()
-	if err := drain(nil); err != nil {
-		t.Error(err)
-	}
-}
