@@ -209,6 +209,9 @@ func testBrokenList(t *testing.T, w *World) {
 	issued := w.create(t, 1)
 	steps := w.requests(func() { w.find(t) })
 	for _, f := range broken() {
+		if w.Sparse && f.status == 200 && f.body == "{}" {
+			continue
+		}
 		for step := range steps {
 			f.only = step + 1
 			if f.status == 401 {
@@ -233,11 +236,11 @@ func testBrokenRevocation(t *testing.T, w *World) {
 	if w.overlap() == rotation.InPlace {
 		t.Skip("there is nothing to revoke")
 	}
-	for _, f := range broken() {
+	for i, f := range broken() {
 		if f.status >= 200 && f.status <= 299 {
 			continue // whoever answers a revocation with success has answered it
 		}
-		issued := w.create(t, 1)
+		issued := w.create(t, int64(i+1)) // no name is used twice
 		w.during(f, func() {
 			err := w.Issuer.Revoke(t.Context(), issued.Key)
 			if err == nil {

@@ -31,6 +31,8 @@ type World struct {
 	Wrong secrets.Value
 	// Endless says that the keys of this service take no end, though the issuer asks for one.
 	Endless bool
+	// Sparse says that the service leaves out empty members, so that a list of no keys is an empty object.
+	Sparse bool
 	// Expire makes the service reject the admin credential, once. The next credential is good again. Nil when there is nothing to refresh.
 	Expire func()
 	// Lose makes the admin credential unobtainable, with the given error. Nil when there is none to obtain.
