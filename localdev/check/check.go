@@ -323,7 +323,11 @@ func (p *page) settings(d *config.Document) {
 		p.line("  - ", fmt.Sprintf("an event for each caller that is turned away or asked for a second factor, at most %d a minute by each instance", d.Audit.DeniedPerMinute))
 	}
 	if text := describeLimits(d.Limits.PerCaller); text != "" {
-		p.line("  - ", "at most "+text+" for each caller, counted by each instance for itself")
+		by := "by each instance for itself"
+		if d.Cache.Redis != nil {
+			by = "for all instances together"
+		}
+		p.line("  - ", "at most "+text+" for each caller, counted "+by)
 	}
 	p.line("  - ", "at most "+length(d.Limits.RequestTimeout)+" for the whole answer, "+length(d.Limits.FirstByteTimeout)+" until it begins")
 	stored := func(u config.Upstream) bool { return u.CredentialRef != "" || u.ClientCertificateRef != "" }

@@ -285,11 +285,11 @@ type CallerLimits struct {
 type Cache struct {
 	// SecretTTL is how long a stored secret is used before its store is asked again. It defaults to 5 minutes.
 	SecretTTL time.Duration `json:"secret_ttl"`
-	// Redis, when set, is where instances share their tokens.
+	// Redis, when set, is where instances share their tokens and count together.
 	Redis *Redis `json:"redis,omitzero"`
 }
 
-// Redis is a server in which instances share tokens, encrypted.
+// Redis is a server in which instances share tokens, encrypted, and count what callers use.
 type Redis struct {
 	// URL is rediss://host:port/db, or redis:// on loopback. It holds no user and no password.
 	URL string `json:"url"`

@@ -157,9 +157,6 @@ func (x *exchange) settle() {
 			back.Windows = append(back.Windows, w)
 		}
 	}
-	if len(back.Windows) == 0 && len(back.Leases) == 0 {
-		return
-	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(x.ctx), quotaPatience)
 	defer cancel()
 	if err := x.g.quota.Give(ctx, back); err != nil {

@@ -54,7 +54,8 @@ type Store interface {
 	// Take counts the use if none of its limits is exceeded by it; otherwise it counts nothing and returns false. The states are those
 	// after it, or those that stand in the way.
 	Take(ctx context.Context, use Use) (States, bool, error)
-	// Give ends the leases of a use and adds the amounts of its windows, which may be negative. A window that is over stays as it is.
+	// Give ends the leases of a use and adds the amounts of its windows, which may be negative. A window that is over stays as it is. It is
+	// called once for each use that was taken, also when there is nothing to give.
 	Give(ctx context.Context, use Use) error
 }
 

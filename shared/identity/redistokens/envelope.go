@@ -13,6 +13,7 @@ import (
 	"github.com/go-json-experiment/json"
 
 	"github.com/postern-ai/postern/shared/identity"
+	"github.com/postern-ai/postern/shared/redis"
 	"github.com/postern-ai/postern/shared/secrets"
 )
 
@@ -23,7 +24,7 @@ const (
 	// fetch.
 	version = 1
 	// maxSealed is the longest entry that is looked at, in bytes. Tokens are a few kilobytes at most.
-	maxSealed = 64 << 10
+	maxSealed = redis.MaxValue
 	// maxMargin is how long before its end a token is no longer shared, unless it is a short-lived one.
 	maxMargin = 30 * time.Second
 )

@@ -9,7 +9,12 @@ import (
 
 // DialWith makes the cache reach its server in another way than over the network, which has no place in a bubble of synctest.
 func (c *Cache) DialWith(dial func(ctx context.Context, address string) (net.Conn, error)) {
-	c.dial = dial
+	c.options.Dial = dial
+	again, err := New(c.options)
+	if err != nil {
+		panic(err) // it was made of the same before
+	}
+	c.server = again.server
 }
 
 // NameOf returns the name in Redis for an identity.

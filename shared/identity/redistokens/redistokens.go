@@ -12,30 +12,21 @@ package redistokens
 
 import (
 	"context"
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"net"
-	"net/url"
-	"strconv"
-	"strings"
-	"sync"
 	"time"
 
 	"github.com/postern-ai/postern/shared/identity"
+	"github.com/postern-ai/postern/shared/redis"
 	"github.com/postern-ai/postern/shared/secrets"
 )
 
 const (
-	defaultTimeout = 200 * time.Millisecond
-	defaultPort    = "6379"
 	// patience bounds everything that is done with the server before the issuer is asked, and patienceShare what of the time that a fetch
 	// has left, because the fetch has to fit into the same deadline.
 	patience      = time.Second
 	patienceShare = 0.4
-	// A server that failed is left alone for 5 s at first and a minute at last, doubling in between.
-	firstPause = 5 * time.Second
-	lastPause  = time.Minute
 )
 
 // Options describes a Redis server and what is needed to use it.
@@ -55,6 +46,8 @@ type Options struct {
 	RootCAs *x509.CertPool
 	// Timeout bounds each step on the server; connecting has twice as long. Zero means 200 ms.
 	Timeout time.Duration
+	// Dial connects to host:port. Nil means over TCP.
+	Dial func(ctx context.Context, address string) (net.Conn, error)
 	// OnFault, when set, is told of everything that went wrong with the server, for the log. It runs within a request and has to be quick.
 	OnFault func(ctx context.Context, fault Fault)
 }
@@ -82,15 +75,9 @@ type Fault struct {
 
 // Cache is a Redis server on which tokens are shared. It is safe for concurrent use.
 type Cache struct {
-	options  Options
-	address  string // host:port
-	database string // empty when it is the first
-	tls      *tls.Config
-	dial     func(ctx context.Context, address string) (net.Conn, error)
-
-	mu       sync.Mutex
-	failures int
-	until    time.Time // the server is left alone before this
+	options Options
+	server  *redis.Server
+	pause   redis.Pause
 }
 
 // New returns a Cache on the server. It does not connect; that is done when a token is needed.
@@ -98,58 +85,20 @@ func New(options Options) (*Cache, error) {
 	if options.Key == nil {
 		return nil, errors.New("a shared token cache needs a key, because tokens are never shared in clear")
 	}
-	if options.Timeout <= 0 {
-		options.Timeout = defaultTimeout
+	server, err := redis.New(redis.Options{
+		URL: options.URL, Username: options.Username, RootCAs: options.RootCAs, Timeout: options.Timeout, Dial: options.Dial,
+		Password: func(ctx context.Context) (string, error) {
+			if options.Password == nil {
+				return "", nil
+			}
+			password, err := options.Password(ctx)
+			return password.Reveal(), err
+		},
+	})
+	if err != nil {
+		return nil, err
 	}
-	address, err := url.Parse(options.URL)
-	if err != nil || address.Hostname() == "" || address.User != nil {
-		return nil, errors.New("the address of the shared token cache is not a URL of the form rediss://host:port/database")
-	}
-	c := &Cache{options: options, address: net.JoinHostPort(address.Hostname(), port(address))}
-	switch {
-	case address.Scheme == "rediss":
-		c.tls = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: address.Hostname(), RootCAs: options.RootCAs}
-	case address.Scheme != "redis":
-		return nil, errors.New("the address of the shared token cache does not begin with rediss://")
-	case !identity.IsLoopback(address):
-		return nil, errors.New("the shared token cache is on another machine; use rediss://, which is Redis over TLS")
-	}
-	c.database = strings.Trim(address.Path, "/")
-	if number, err := strconv.ParseUint(c.database, 10, 16); c.database != "" && err != nil {
-		return nil, errors.New("the path in the address of the shared token cache is not the number of a database")
-	} else if number == 0 {
-		c.database = ""
-	}
-	c.dial = func(ctx context.Context, address string) (net.Conn, error) {
-		return new(net.Dialer).DialContext(ctx, "tcp", address)
-	}
-	return c, nil
-}
-
-func port(address *url.URL) string {
-	if port := address.Port(); port != "" {
-		return port
-	}
-	return defaultPort
-}
-
-// resting reports whether the server is being left alone.
-func (c *Cache) resting() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.pausing(wall())
-}
-
-// pausing is resting for those who hold the lock. A pause that seems longer than any was begun before the clock was set back, and is over.
-func (c *Cache) pausing(now time.Time) bool {
-	left := c.until.Sub(now)
-	return left > 0 && left <= lastPause
-}
-
-func (c *Cache) worked() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.failures, c.until = 0, time.Time{}
+	return &Cache{options: options, server: server}, nil
 }
 
 // failed makes the server rest, and reports why. When it was the request that ended, nothing is known about the server.
@@ -161,15 +110,7 @@ func (c *Cache) failed(ctx context.Context, step Step, err error) {
 		c.report(ctx, Fault{Step: step, Err: explain(step, err)})
 		return
 	}
-	c.mu.Lock()
-	if now := wall(); !c.pausing(now) {
-		// Requests that failed together are one failure.
-		c.until = now.Add(min(lastPause, firstPause<<min(c.failures, 10)))
-		c.failures++
-	}
-	until := c.until
-	c.mu.Unlock()
-	c.report(ctx, Fault{Step: step, Err: explain(step, err), Until: until})
+	c.report(ctx, Fault{Step: step, Err: explain(step, err), Until: c.pause.Failed()})
 }
 
 func (c *Cache) report(ctx context.Context, fault Fault) {
@@ -190,8 +131,8 @@ func explain(step Step, err error) error {
 	if token, ok := errors.AsType[*unshareable](err); ok {
 		public += ": " + token.why
 	}
-	if refused, ok := errors.AsType[*refusal](err); ok {
-		public += ": the server answered " + refused.code + remedy(refused.code)
+	if refused, ok := errors.AsType[*redis.Refusal](err); ok {
+		public += ": the server answered " + refused.Code + remedy(refused.Code)
 	}
 	return &identity.Error{Public: public, Err: err, Retryable: true}
 }

@@ -3,14 +3,11 @@ package redistokens
 import (
 	"context"
 	"crypto/rand"
-	"crypto/tls"
 	"errors"
-	"net"
-	"net/netip"
 	"strconv"
 	"time"
 
-	"github.com/postern-ai/postern/shared/secrets"
+	"github.com/postern-ai/postern/shared/redis"
 )
 
 const (
@@ -31,7 +28,7 @@ return 0`
 // session is one connection, for one token.
 type session struct {
 	cache *Cache
-	wire  *wire
+	conn  *redis.Conn
 	keys  keys
 	name  string
 	owner string // of the lock, while it is held
@@ -48,91 +45,37 @@ func (c *Cache) connect(ctx context.Context, parts []string) (*session, Step, er
 		return nil, StepKey, err
 	}
 	s := &session{cache: c, keys: keys, name: keys.nameOf(parts)}
-	if err := s.connect(ctx, c.address); err != nil {
+	if s.conn, err = c.server.Connect(ctx); err != nil {
 		return nil, StepConnect, err
 	}
 	return s, "", nil
 }
 
-// connect opens the connection, or one to another node of the same cluster. That node has to prove the same name: it gets the password.
-func (s *session) connect(ctx context.Context, address string) error {
-	c := s.cache
-	var password secrets.Value
-	if c.options.Password != nil {
-		var err error
-		if password, err = c.options.Password(ctx); err != nil {
-			return err
-		}
-	}
-	ctx, cancel := context.WithTimeout(ctx, 2*c.options.Timeout)
-	defer cancel()
-	conn, err := c.dial(ctx, address)
-	if err != nil {
-		return err
-	}
-	if c.tls != nil {
-		secure := tls.Client(conn, c.tls)
-		if err := secure.HandshakeContext(ctx); err != nil {
-			_ = conn.Close()
-			return err
-		}
-		conn = secure
-	}
-	w := newWire(conn)
-	if err := s.greet(ctx, w, password); err != nil {
-		_ = conn.Close()
-		return err
-	}
-	s.close()
-	s.wire = w
-	return nil
-}
-
-func (s *session) greet(ctx context.Context, w *wire, password secrets.Value) error {
-	if !password.IsZero() {
-		login := []string{"AUTH", password.Reveal()}
-		if user := s.cache.options.Username; user != "" {
-			login = []string{"AUTH", user, password.Reveal()}
-		}
-		if _, err := w.do(ctx, login...); err != nil {
-			return err
-		}
-	}
-	if s.cache.database == "" {
-		return nil
-	}
-	_, err := w.do(ctx, "SELECT", s.cache.database)
-	return err
-}
-
 func (s *session) close() {
-	if s.wire != nil {
-		_ = s.wire.conn.Close()
+	if s.conn != nil {
+		s.conn.Close()
 	}
 }
 
 // do sends one command within its own short time.
-func (s *session) do(ctx context.Context, command ...string) (reply, error) {
-	ctx, cancel := context.WithTimeout(ctx, s.cache.options.Timeout)
-	defer cancel()
-	return s.wire.do(ctx, command...)
+func (s *session) do(ctx context.Context, command ...string) (redis.Reply, error) {
+	return s.cache.server.Do(ctx, s.conn, command...)
 }
 
 // read returns the entry that is stored, or nil when there is none that can be used. An error means that the server cannot be used.
 func (s *session) read(ctx context.Context) (*entry, error) {
 	// A range of a value is never longer than it, and an unreasonable value never in memory.
 	box, err := s.do(ctx, "GETRANGE", s.name, "0", strconv.Itoa(maxSealed-1))
-	if moved, ok := errors.AsType[*refusal](err); ok && s.mayFollow(moved) {
-		if err := s.follow(ctx, moved.address); err != nil {
-			return nil, err
-		}
+	if moved, problem := s.follow(ctx, err); problem != nil {
+		return nil, problem
+	} else if moved {
 		box, err = s.do(ctx, "GETRANGE", s.name, "0", strconv.Itoa(maxSealed-1))
 	}
-	if refused, ok := errors.AsType[*refusal](err); ok && refused.code == "WRONGTYPE" {
+	if refused, ok := errors.AsType[*redis.Refusal](err); ok && refused.Code == "WRONGTYPE" {
 		s.passOver(ctx, unusable("is not a text"))
 		return nil, nil
 	}
-	if err != nil || box.text == "" {
+	if err != nil || box.Text == "" {
 		return nil, err
 	}
 	left, err := s.do(ctx, "PTTL", s.name)
@@ -140,11 +83,11 @@ func (s *session) read(ctx context.Context) (*entry, error) {
 		return nil, err
 	}
 	const endless = -1
-	if left.number == endless {
+	if left.Number == endless {
 		s.passOver(ctx, unusable("has no end"))
 		return nil, nil
 	}
-	e, err := s.keys.open(s.name, box.text)
+	e, err := s.keys.open(s.name, box.Text)
 	if err != nil {
 		s.passOver(ctx, err)
 		return nil, nil
@@ -152,7 +95,7 @@ func (s *session) read(ctx context.Context) (*entry, error) {
 	// Whoever stored the token may have had another idea of the time. How long the server keeps it does not depend on that. A token that
 	// the server has just dropped has less than nothing left, and is not valid.
 	margin := e.margin()
-	if end := wall().Add(time.Duration(left.number)*time.Millisecond + margin); end.Before(e.token.Expires) {
+	if end := wall().Add(time.Duration(left.Number)*time.Millisecond + margin); end.Before(e.token.Expires) {
 		life := e.lifetime()
 		e.token.Expires, e.issued = end, end.Add(-life)
 	}
@@ -164,33 +107,26 @@ func (s *session) passOver(ctx context.Context, err error) {
 	s.cache.report(ctx, Fault{Step: StepRead, Err: explain(StepRead, err)})
 }
 
-// mayFollow reports whether a cluster's answer that the key is elsewhere can be followed. Without TLS nothing leaves this machine.
-func (s *session) mayFollow(moved *refusal) bool {
-	host, _, err := net.SplitHostPort(moved.address)
-	if err != nil {
-		return false
+// follow goes on with another node of the cluster, if the error says that the token is there.
+func (s *session) follow(ctx context.Context, err error) (bool, error) {
+	refused, ok := errors.AsType[*redis.Refusal](err)
+	if !ok {
+		return false, nil
 	}
-	ip, err := netip.ParseAddr(host)
-	return s.cache.tls != nil || host == "" || err == nil && ip.IsLoopback()
-}
-
-func (s *session) follow(ctx context.Context, address string) error {
-	// An empty host is that of the node which answers.
-	if host, port, _ := net.SplitHostPort(address); host == "" {
-		own, _, err := net.SplitHostPort(s.cache.address)
-		if err != nil {
-			return err
-		}
-		address = net.JoinHostPort(own, port)
+	conn, err := s.cache.server.Follow(ctx, refused)
+	if conn == nil || err != nil {
+		return false, err
 	}
-	return s.connect(ctx, address)
+	s.close()
+	s.conn = conn
+	return true, nil
 }
 
 // lock tries to become the one instance that fetches.
 func (s *session) lock(ctx context.Context) (bool, error) {
 	owner := rand.Text()
 	answer, err := s.do(ctx, "SET", s.name+lockSuffix, owner, "NX", "PX", strconv.FormatInt(lockLife.Milliseconds(), 10))
-	if err != nil || answer.null {
+	if err != nil || answer.Null {
 		return false, err
 	}
 	s.owner = owner

@@ -85,7 +85,7 @@ type answer struct {
 // ask looks for a token that can be used. Without one, it returns the session that holds the lock, or nil when what is fetched cannot be
 // shared.
 func (s *Source) ask(ctx context.Context, reason identity.Reason) (*session, answer) {
-	if ctx.Err() != nil || s.cache.resting() {
+	if ctx.Err() != nil || s.cache.pause.Resting() {
 		return nil, answer{}
 	}
 	parent := ctx
@@ -101,7 +101,7 @@ func (s *Source) ask(ctx context.Context, reason identity.Reason) (*session, ans
 		s.cache.failed(parent, step, err)
 	}
 	if err == nil {
-		s.cache.worked()
+		s.cache.pause.Worked()
 	}
 	if session.owner == "" || found.token != nil || err != nil {
 		session.close()

@@ -1,0 +1,330 @@
+// Package redisquota counts in a Redis server, for all instances of a function together.
+//
+// Each use is one script on the server, so that it is counted as a whole or not at all, however many instances ask at the same time. While the
+// server is away each instance counts for itself: a caller then has its limit once per instance, and is not turned away for the server's
+// sake.
+//
+// The package must not know who calls or what is counted. What it keeps on the server are numbers under hashes.
+package redisquota
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/postern-ai/postern/shared/quota"
+	"github.com/postern-ai/postern/shared/redis"
+)
+
+const (
+	prefix = "postern:limit:v1:"
+	// patience bounds what a request waits for the server, connecting included.
+	patience = 500 * time.Millisecond
+	// idleFor is how long an unused connection is kept. Longer ones may have died while the function was frozen, without a word.
+	idleFor = 20 * time.Second
+	// mostIdle bounds the connections that are kept.
+	mostIdle = 8
+)
+
+// takeScript counts a use. KEYS are those of the windows, then those of the leases. ARGV are the number of windows, limit and amount of each,
+// the id of the leases, and limit and duration in milliseconds of each. It returns 1 or 0, and what is used and, for windows, what is
+// left of the minute.
+const takeScript = `local clock = redis.call('TIME')
+local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
+local windows, at = tonumber(ARGV[1]), 2
+local ok, out = 1, {}
+local function window(i)
+  local left = redis.call('PTTL', KEYS[i])
+  if left < 0 then
+    redis.call('DEL', KEYS[i])
+    return 0, 60000
+  end
+  return tonumber(redis.call('GET', KEYS[i])), left
+end
+for i = 1, windows do
+  local used, left = window(i)
+  local limit, amount = tonumber(ARGV[at]), tonumber(ARGV[at + 1])
+  if used + math.min(amount, limit) > limit then ok = 0 end
+  out[#out + 1] = string.format('%.0f', used)
+  out[#out + 1] = left
+  at = at + 2
+end
+local id = ARGV[at]
+at = at + 1
+local leases = at
+for i = windows + 1, #KEYS do
+  redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', now)
+  local held = redis.call('ZCARD', KEYS[i])
+  if held >= tonumber(ARGV[at]) then ok = 0 end
+  out[#out + 1] = held
+  at = at + 2
+end
+if ok == 1 then
+  for i = 1, windows do
+    redis.call('INCRBY', KEYS[i], ARGV[2 * i + 1])
+    if redis.call('PTTL', KEYS[i]) < 0 then redis.call('PEXPIRE', KEYS[i], 60000) end
+  end
+  for i = windows + 1, #KEYS do
+    local life = tonumber(ARGV[leases + 2 * (i - windows) - 1])
+    redis.call('ZADD', KEYS[i], now + life, id)
+    if redis.call('PTTL', KEYS[i]) < life then redis.call('PEXPIRE', KEYS[i], life) end
+  end
+end
+return ok .. ' ' .. table.concat(out, ' ')`
+
+// giveScript settles a use. ARGV are the number of windows, what is added to each, and the id of the leases.
+const giveScript = `local windows = tonumber(ARGV[1])
+for i = 1, windows do
+  if redis.call('PTTL', KEYS[i]) > 0 then
+    local used = redis.call('INCRBY', KEYS[i], ARGV[i + 1])
+    if used < 0 then redis.call('INCRBY', KEYS[i], string.format('%.0f', -used)) end
+  end
+end
+for i = windows + 1, #KEYS do
+  redis.call('ZREM', KEYS[i], ARGV[windows + 2])
+end
+return 1`
+
+// Options describes a Store.
+type Options struct {
+	// Server is where is counted.
+	Server *redis.Server
+	// Deployment sets this function apart from others that use the same server.
+	Deployment []string
+	// OnFault, when set, is told of everything that went wrong with the server, for the log. It runs within a request and has to be quick.
+	OnFault func(ctx context.Context, fault Fault)
+}
+
+// Fault is something that went wrong with the server. Until then each instance counts for itself.
+type Fault struct {
+	// Err is safe for logs.
+	Err   error
+	Until time.Time
+}
+
+// Store counts. It is safe for concurrent use.
+type Store struct {
+	options Options
+	pause   redis.Pause
+	memory  quota.Memory
+
+	mu   sync.Mutex
+	idle []idle
+	own  map[string]bool // the uses under way that were counted in this instance alone
+}
+
+type idle struct {
+	conn  *redis.Conn
+	since time.Time
+}
+
+// New returns a Store. It does not connect.
+func New(options Options) *Store { return &Store{options: options, own: map[string]bool{}} }
+
+// Take implements quota.Store.
+func (s *Store) Take(ctx context.Context, use quota.Use) (quota.States, bool, error) {
+	if !s.pause.Resting() {
+		states, ok, err := s.take(ctx, use)
+		if err == nil {
+			s.pause.Worked()
+			return states, ok, nil
+		}
+		if ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			return quota.States{}, false, fmt.Errorf("count a request: %w", ctx.Err())
+		}
+		s.failed(ctx, err)
+	}
+	states, ok, err := s.memory.Take(ctx, use)
+	if ok {
+		s.mu.Lock()
+		s.own[use.ID] = true
+		s.mu.Unlock()
+	}
+	return states, ok, err
+}
+
+// Give implements quota.Store. What cannot be given back ends by itself.
+func (s *Store) Give(ctx context.Context, use quota.Use) error {
+	s.mu.Lock()
+	own := s.own[use.ID]
+	delete(s.own, use.ID)
+	s.mu.Unlock()
+	if own {
+		return s.memory.Give(ctx, use)
+	}
+	if s.pause.Resting() || len(use.Windows)+len(use.Leases) == 0 {
+		return nil
+	}
+	keys := s.keys(use)
+	command := []string{"EVAL", giveScript, strconv.Itoa(len(keys))}
+	command = append(append(command, keys...), strconv.Itoa(len(use.Windows)))
+	for _, w := range use.Windows {
+		command = append(command, strconv.FormatInt(w.Amount, 10))
+	}
+	if _, err := s.do(ctx, append(command, use.ID)); err != nil {
+		s.failed(ctx, err)
+	}
+	return nil
+}
+
+func (s *Store) take(ctx context.Context, use quota.Use) (quota.States, bool, error) {
+	keys := s.keys(use)
+	command := []string{"EVAL", takeScript, strconv.Itoa(len(keys))}
+	command = append(append(command, keys...), strconv.Itoa(len(use.Windows)))
+	for _, w := range use.Windows {
+		command = append(command, strconv.FormatInt(w.Limit, 10), strconv.FormatInt(w.Amount, 10))
+	}
+	command = append(command, use.ID)
+	for _, l := range use.Leases {
+		command = append(command, strconv.FormatInt(l.Limit, 10), strconv.FormatInt(l.For.Milliseconds(), 10))
+	}
+	reply, err := s.do(ctx, command)
+	if err != nil {
+		return quota.States{}, false, err
+	}
+	return parse(reply.Text, use)
+}
+
+// parse reads what takeScript returns. The states of a use that was counted are those after it.
+func parse(text string, use quota.Use) (quota.States, bool, error) {
+	words := strings.Fields(text)
+	if len(words) != 1+2*len(use.Windows)+len(use.Leases) {
+		return quota.States{}, false, redis.ErrProtocol
+	}
+	numbers := make([]int64, len(words))
+	for i, word := range words {
+		var err error
+		if numbers[i], err = strconv.ParseInt(word, 10, 64); err != nil {
+			return quota.States{}, false, redis.ErrProtocol
+		}
+	}
+	ok, numbers := numbers[0] == 1, numbers[1:]
+	var states quota.States
+	for i, w := range use.Windows {
+		state := quota.State{Used: numbers[2*i], Reset: time.Duration(numbers[2*i+1]) * time.Millisecond}
+		if ok {
+			state.Used += w.Amount
+		}
+		states.Windows = append(states.Windows, state)
+	}
+	for i := range use.Leases {
+		state := quota.State{Used: numbers[2*len(use.Windows)+i]}
+		if ok {
+			state.Used++
+		}
+		states.Leases = append(states.Leases, state)
+	}
+	return states, ok, nil
+}
+
+// keys are the names on the server. All of one owner are on the same node of a cluster, by the hash in braces.
+func (s *Store) keys(use quota.Use) []string {
+	owner := hash(append(append([]string(nil), s.options.Deployment...), use.Owner)...)
+	var keys []string
+	for _, w := range use.Windows {
+		keys = append(keys, prefix+"{"+owner+"}:"+hash(w.Key))
+	}
+	for _, l := range use.Leases {
+		keys = append(keys, prefix+"{"+owner+"}:"+hash(l.Key))
+	}
+	return keys
+}
+
+func hash(parts ...string) string {
+	h := sha256.New()
+	for _, part := range parts {
+		fmt.Fprintf(h, "%d:%s,", len(part), part)
+	}
+	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// do sends a command over a kept connection, or over a new one when there is none or it turns out to be dead. A command that was counted
+// although its reply was lost is then counted twice, which lets nobody have more.
+func (s *Store) do(ctx context.Context, command []string) (redis.Reply, error) {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	if conn := s.kept(); conn != nil {
+		reply, err := s.send(ctx, conn, command)
+		if _, refused := errors.AsType[*redis.Refusal](err); err == nil || refused {
+			return reply, err
+		}
+	}
+	conn, err := s.options.Server.Connect(ctx)
+	if err != nil {
+		return redis.Reply{}, err
+	}
+	reply, err := s.send(ctx, conn, command)
+	moved, ok := errors.AsType[*redis.Refusal](err)
+	if !ok {
+		return reply, err
+	}
+	node, problem := s.options.Server.Follow(ctx, moved)
+	if node == nil || problem != nil {
+		return reply, errors.Join(err, problem)
+	}
+	return s.send(ctx, node, command)
+}
+
+// send keeps the connection if it is good for more.
+func (s *Store) send(ctx context.Context, conn *redis.Conn, command []string) (redis.Reply, error) {
+	reply, err := s.options.Server.Do(ctx, conn, command...)
+	if err != nil {
+		conn.Close()
+		return reply, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if len(s.idle) >= mostIdle {
+		conn.Close()
+		return reply, nil
+	}
+	s.idle = append(s.idle, idle{conn, wall()})
+	return reply, nil
+}
+
+// kept returns the connection that was used last, and ends those that were not for too long.
+func (s *Store) kept() *redis.Conn {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for len(s.idle) > 0 {
+		last := s.idle[len(s.idle)-1]
+		s.idle = s.idle[:len(s.idle)-1]
+		if age := wall().Sub(last.since); age >= 0 && age < idleFor {
+			return last.conn
+		}
+		last.conn.Close()
+	}
+	return nil
+}
+
+func (s *Store) failed(ctx context.Context, err error) {
+	until := s.pause.Failed()
+	if s.options.OnFault == nil {
+		return
+	}
+	// What listens must not be able to fail the request.
+	defer func() { _ = recover() }()
+	s.options.OnFault(ctx, Fault{Err: explain(err), Until: until})
+}
+
+// explain returns an error whose text is safe for logs: what a server says may quote what it was sent.
+func explain(err error) error {
+	refused, ok := errors.AsType[*redis.Refusal](err)
+	switch {
+	case !ok:
+		return errors.New("the Redis server that counts for all instances cannot be reached")
+	case refused.Code == "NOPERM":
+		return errors.New("the Redis server that counts for all instances answered NOPERM; its user needs the commands EVAL, TIME, GET, DEL, INCRBY, PTTL, PEXPIRE, " +
+			"ZADD, ZCARD, ZREM and ZREMRANGEBYSCORE on the keys " + prefix + "*")
+	}
+	return errors.New("the Redis server that counts for all instances answered " + refused.Code)
+}
+
+// wall returns the time without its monotonic reading, which stands still while a function is frozen.
+func wall() time.Time { return time.Now().Round(0) }

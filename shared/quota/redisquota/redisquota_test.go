@@ -1,0 +1,178 @@
+package redisquota_test
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+
+	"github.com/postern-ai/postern/shared/quota"
+	"github.com/postern-ai/postern/shared/quota/quotatest"
+	"github.com/postern-ai/postern/shared/quota/redisquota"
+	"github.com/postern-ai/postern/shared/redis"
+)
+
+func store(t *testing.T, m *miniredis.Miniredis, faults *[]string) *redisquota.Store {
+	t.Helper()
+	server, err := redis.New(redis.Options{URL: "redis://" + m.Addr(), Timeout: 2 * time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return redisquota.New(redisquota.Options{Server: server, Deployment: []string{"gateway"}, OnFault: func(_ context.Context, f redisquota.Fault) {
+		if faults != nil {
+			*faults = append(*faults, f.Err.Error())
+		}
+	}})
+}
+
+func TestConformance(t *testing.T) {
+	t.Parallel()
+	for _, test := range quotatest.Tests() {
+		t.Run(test.Name, func(t *testing.T) {
+			t.Parallel()
+			m := miniredis.RunT(t)
+			now := time.Now()
+			m.SetTime(now)
+			var faults []string
+			test.Run(t, store(t, m, &faults), func(d time.Duration) {
+				now = now.Add(d)
+				m.SetTime(now)
+				m.FastForward(d)
+			})
+			if len(faults) > 0 {
+				t.Error(faults)
+			}
+		})
+	}
+}
+
+// TestInstancesCountTogether: with many instances and callers at once, each caller gets exactly its limit.
+func TestInstancesCountTogether(t *testing.T) {
+	t.Parallel()
+	m := miniredis.RunT(t)
+	var instances []*redisquota.Store
+	for range 5 {
+		instances = append(instances, store(t, m, nil))
+	}
+	var granted [3]atomic.Int64
+	var all sync.WaitGroup
+	for i := range 90 {
+		all.Go(func() {
+			use := quota.Use{Owner: fmt.Sprint(i % 3), ID: fmt.Sprint(i), Windows: []quota.Window{{Key: "r", Limit: 7, Amount: 1}}}
+			_, ok, err := instances[i%5].Take(t.Context(), use)
+			if err != nil {
+				t.Error(err)
+			}
+			if ok {
+				granted[i%3].Add(1)
+			}
+		})
+	}
+	all.Wait()
+	for i := range granted {
+		if n := granted[i].Load(); n != 7 {
+			t.Errorf("caller %d was let in %d times, of exactly 7", i, n)
+		}
+	}
+}
+
+func TestLeasesEndByThemselves(t *testing.T) {
+	t.Parallel()
+	m := miniredis.RunT(t)
+	now := time.Now()
+	m.SetTime(now)
+	s := store(t, m, nil)
+	take := func(id string, want bool) {
+		t.Helper()
+		use := quota.Use{Owner: "o", ID: id, Leases: []quota.Lease{{Key: "s", Limit: 1, For: time.Minute}}}
+		if _, ok, err := s.Take(t.Context(), use); ok != want || err != nil {
+			t.Errorf("%s: %v, %v", id, ok, err)
+		}
+	}
+	take("an instance that died", true)
+	take("another", false)
+	m.SetTime(now.Add(61 * time.Second))
+	m.FastForward(61 * time.Second)
+	take("another", true)
+}
+
+// TestWithoutTheServerEachInstanceCounts: the limit holds in an instance, nobody is turned away for the server's sake, and once it is back
+// all count together again.
+func TestWithoutTheServerEachInstanceCounts(t *testing.T) {
+	t.Parallel()
+	m := miniredis.RunT(t)
+	var faults []string
+	s := store(t, m, &faults)
+	use := func(id string) quota.Use {
+		return quota.Use{
+			Owner: "o", ID: id, Windows: []quota.Window{{Key: "r", Limit: 2, Amount: 1}}, Leases: []quota.Lease{{Key: "s", Limit: 1, For: time.Minute}},
+		}
+	}
+	take := func(id string, want bool) {
+		t.Helper()
+		if _, ok, err := s.Take(t.Context(), use(id)); ok != want || err != nil {
+			t.Errorf("%s: %v, %v", id, ok, err)
+		}
+	}
+	give := func(id string) {
+		t.Helper()
+		u := use(id)
+		u.Windows = nil
+		if err := s.Give(t.Context(), u); err != nil {
+			t.Error(err)
+		}
+	}
+	take("before", true)
+	m.Close()
+	take("a", true)
+	take("b", false) // its lease is taken
+	give("a")
+	take("b", true)
+	give("b")
+	take("c", false) // its window is full
+	give("before")   // nobody hears it
+	if len(faults) == 0 || !strings.Contains(faults[0], "cannot be reached") {
+		t.Errorf("the faults are %q", faults)
+	}
+	if len(faults) > 1 {
+		t.Errorf("the server is asked again and again: %q", faults)
+	}
+}
+
+func TestWhatTheServerSaysIsNotInTheLog(t *testing.T) {
+	t.Parallel()
+	m := miniredis.RunT(t)
+	m.RequireAuth("hunter2")
+	var faults []string
+	s := store(t, m, &faults)
+	if _, ok, err := s.Take(t.Context(), quota.Use{Owner: "o", ID: "a", Windows: []quota.Window{{Key: "r", Limit: 1, Amount: 1}}}); !ok || err != nil {
+		t.Errorf("%v, %v", ok, err)
+	}
+	if len(faults) != 1 || !strings.HasSuffix(faults[0], "answered NOAUTH") {
+		t.Errorf("the faults are %q", faults)
+	}
+}
+
+func TestNothingOnTheServerNamesACaller(t *testing.T) {
+	t.Parallel()
+	m := miniredis.RunT(t)
+	s := store(t, m, nil)
+	use := quota.Use{Owner: "owner-canary", ID: "id", Windows: []quota.Window{{Key: "rule-canary", Limit: 5, Amount: 1}}, Leases: []quota.Lease{{Key: "lease-canary", Limit: 5, For: time.Minute}}}
+	if _, ok, err := s.Take(t.Context(), use); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	keys := m.Keys()
+	if len(keys) != 2 || strings.Contains(m.Dump(), "canary") {
+		t.Errorf("the server has %s", m.Dump())
+	}
+	for _, key := range keys {
+		if m.TTL(key) <= 0 {
+			t.Errorf("%s has no end", key)
+		}
+	}
+}
