@@ -77,6 +77,7 @@ const gatedWords = 5
 // The tests share one stage: to build and start it is most of their work.
 var (
 	shared   *Stage
+	bin      string // the programs, for stages of a test's own
 	output   lines
 	doors    = &gate{Brain: brain.Echo{}, next: make(chan struct{})}
 	problems lines
@@ -85,8 +86,11 @@ var (
 func TestMain(m *testing.M) {
 	ctx, cancel := context.WithCancel(context.Background())
 	var err error
+	if bin, err = os.MkdirTemp("", "postern"); err != nil {
+		panic(err)
+	}
 	shared, err = Start(ctx, Options{
-		Brain: doors, Output: &output, CrossCloud: true, Document: withRules, Env: map[string]string{"POSTERN_DOCTOR": "log"},
+		Bin: bin, Brain: doors, Output: &output, CrossCloud: true, Document: withRules, Env: map[string]string{"POSTERN_DOCTOR": "log"},
 		Problem: func(service string, p contract.Problem) {
 			// The tests make stand-ins misbehave; what the gateway sends must
 			// be right all the same.
@@ -112,6 +116,7 @@ func TestMain(m *testing.M) {
 		}
 	}
 	cancel()
+	_ = os.RemoveAll(bin)
 	os.Exit(code)
 }
 
