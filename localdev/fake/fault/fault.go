@@ -62,11 +62,14 @@ func (i *Injector) Handle(w http.ResponseWriter, r *http.Request) bool {
 	}
 	if fault.Delay > 0 {
 		// The server notices that a client has gone only once it has read all of the body.
-		body, err := io.ReadAll(r.Body)
-		if err != nil {
-			return true
+		// A request that comes without a server has no body at all if it is empty.
+		if r.Body != nil {
+			body, err := io.ReadAll(r.Body)
+			if err != nil {
+				return true
+			}
+			r.Body = io.NopCloser(bytes.NewReader(body))
 		}
-		r.Body = io.NopCloser(bytes.NewReader(body))
 		timer := time.NewTimer(fault.Delay)
 		defer timer.Stop()
 		select {
