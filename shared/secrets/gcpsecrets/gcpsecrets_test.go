@@ -68,9 +68,12 @@ type world struct {
 	*issuer
 	t      *testing.T
 	server *gcpsecretmanager.Server
-	url    string
 	reader *gcpsecrets.Reader
-	denied sync.Map // permissions that the reader does not have
+	// options reach the stand-in, and do is how an operator does.
+	options gcpsecrets.Options
+	do      func(*http.Request) (status int, body []byte)
+	denied  sync.Map // permissions that the reader does not have
+	made    sync.Map // names of secrets
 }
 
 func newWorld(t *testing.T, options gcpsecretmanager.Options) *world {
@@ -94,13 +97,24 @@ func newHastyWorld(t *testing.T, options gcpsecretmanager.Options, timeout time.
 	w.server = gcpsecretmanager.New(options)
 	listener := httptest.NewServer(checked(t, w.server))
 	t.Cleanup(listener.Close)
-	w.url = listener.URL
-	var err error
-	w.reader, err = gcpsecrets.New(gcpsecrets.Options{Project: "local-project", Authorizer: w.issuer, Endpoint: listener.URL + "/", Timeout: timeout})
-	if err != nil {
-		t.Fatal(err)
+	w.options = gcpsecrets.Options{Project: "local-project", Authorizer: w.issuer, Endpoint: listener.URL + "/", Timeout: timeout}
+	w.do = func(request *http.Request) (int, []byte) {
+		request.Header.Set("Authorization", "Bearer operator")
+		recorder := httptest.NewRecorder()
+		w.server.ServeHTTP(recorder, request)
+		return recorder.Code, recorder.Body.Bytes()
 	}
+	w.open()
 	return w
+}
+
+// open makes the reader.
+func (w *world) open() {
+	w.t.Helper()
+	var err error
+	if w.reader, err = gcpsecrets.New(w.options); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 func checked(t *testing.T, next http.Handler) http.Handler {
@@ -132,20 +146,22 @@ func (w *world) operate(verb, rest string) {
 // call makes such a call about a secret, or about all of them, and reads the reply.
 func (w *world) call(verb, rest string, into any) {
 	w.t.Helper()
+	if status, body := w.try(verb, rest, into); status != http.StatusOK {
+		w.t.Errorf("%s %s: %d %s", verb, rest, status, body)
+	}
+}
+
+func (w *world) try(verb, rest string, into any) (int, []byte) {
+	w.t.Helper()
 	path, body, _ := strings.Cut(rest, " ")
 	if !strings.HasPrefix(path, "?") {
 		path = "/" + path
 	}
-	request := httptest.NewRequest(verb, "/v1/projects/local-project/secrets"+path, strings.NewReader(body))
-	request.Header.Set("Authorization", "Bearer operator")
-	recorder := httptest.NewRecorder()
-	w.server.ServeHTTP(recorder, request)
-	if recorder.Code != http.StatusOK {
-		w.t.Errorf("%s %s: %d %s", verb, rest, recorder.Code, recorder.Body)
-	}
-	if err := json.Unmarshal(recorder.Body.Bytes(), into); err != nil {
+	status, reply := w.do(httptest.NewRequest(verb, "/v1/projects/"+w.options.Project+"/secrets"+path, strings.NewReader(body)))
+	if err := json.Unmarshal(reply, into); err != nil {
 		w.t.Error(err)
 	}
+	return status, reply
 }
 
 func (w *world) put(name, text string) string {

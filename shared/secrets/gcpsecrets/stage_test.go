@@ -110,7 +110,7 @@ func TestTheFirstVersionOfASecretIsStagedToo(t *testing.T) {
 	for _, method := range []string{"addVersion", "patch"} {
 		for times := range 3 {
 			w := newWorld(t, gcpsecretmanager.Options{})
-			w.operate("POST", `?secretId=key {"replication":{"automatic":{}}}`)
+			w.make("key")
 			unread := func(when string) {
 				t.Helper()
 				for _, read := range []func() (secrets.Secret, error){
@@ -147,7 +147,7 @@ func TestOfTwoThatStageFirstOnePlaceIsLeft(t *testing.T) {
 	t.Parallel()
 	for at := 1; at < 16; at++ {
 		w := newWorld(t, gcpsecretmanager.Options{})
-		w.operate("POST", `?secretId=key {"replication":{"automatic":{}}}`)
+		w.make("key")
 		requests, ref := 0, secrets.Ref{Name: "key"}
 		store := w.store(watched{before: func(*http.Request) {
 			if requests++; requests == at {

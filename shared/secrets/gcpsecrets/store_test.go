@@ -1,9 +1,17 @@
 package gcpsecrets_test
 
 import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"flag"
 	"fmt"
+	"io"
 	"net/http"
+	"os"
 	"strconv"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -14,6 +22,14 @@ import (
 	"github.com/postern-ai/postern/shared/secrets/secretstest"
 )
 
+// live has the conformance suite run against the real service:
+//
+//	GOOGLE_CLOUD_PROJECT=... GOOGLE_OAUTH_ACCESS_TOKEN=... go test ./shared/secrets/gcpsecrets -run Live -parallel 1 -live postern-test
+//
+// It makes some hundred secrets whose names begin so, and deletes them. What is not seen at once by who reads by an alias
+// (https://cloud.google.com/secret-manager/docs/reference/consistency) is an error to the suite.
+var live = flag.String("live", "", "how the names of the secrets begin that are made and deleted in the project of the environment")
+
 // secret returns a secret as the service tells it.
 func (w *world) secret(name string) (s struct {
 	VersionAliases map[string]string
@@ -23,6 +39,12 @@ func (w *world) secret(name string) (s struct {
 	w.t.Helper()
 	w.call("GET", name, &s)
 	return s
+}
+
+func (w *world) make(name string) {
+	w.t.Helper()
+	w.operate("POST", "?secretId="+name+` {"replication":{"automatic":{}}}`)
+	w.made.Store(name, true)
 }
 
 // point sets the aliases as an operator does.
@@ -37,66 +59,82 @@ func (w *world) point(name string, current, previous string) {
 
 func (w *world) store(transport http.RoundTripper, timeout time.Duration) *gcpsecrets.Store {
 	w.t.Helper()
-	store, err := gcpsecrets.NewStore(gcpsecrets.Options{
-		Project: "local-project", Authorizer: w.issuer, Endpoint: w.url, Transport: transport, Timeout: timeout,
-	})
+	options := w.options
+	options.Transport, options.Timeout = transport, timeout
+	store, err := gcpsecrets.NewStore(options)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	return store
 }
 
-// testStore runs the suite for secrets that an operator keeps with or without aliases.
+// rotated is a world as the suite for stores wants it. An operator keeps its secrets with or without aliases.
+func (w *world) rotated(line *secretstest.Line, timeout time.Duration, prefix string, aliases bool) secretstest.World {
+	var current sync.Map // by name
+	add := func(p secretstest.Put) string {
+		var made struct{ Name string }
+		add := fmt.Sprintf(`%s:addVersion {"payload":{"data":%q}}`, p.Name, base64.StdEncoding.EncodeToString([]byte(p.Text)))
+		if status, _ := w.try("POST", add, &made); status != http.StatusOK {
+			w.make(p.Name)
+			w.call("POST", add, &made)
+		}
+		return made.Name[strings.LastIndex(made.Name, "/")+1:]
+	}
+	return secretstest.World{
+		Store: w.store(line, timeout), Another: w.store(nil, time.Minute), Reader: w.reader,
+		Ref: func(name string) secrets.Ref { return secrets.Ref{Store: secrets.StoreGCP, Name: prefix + name} },
+		Put: func(p secretstest.Put) string {
+			p.Name = prefix + p.Name
+			version := add(p)
+			last := w.secret(p.Name).VersionAliases["current"]
+			if first, ok := current.Load(p.Name); aliases && last == "" && ok {
+				last = first.(string)
+			}
+			if aliases || last != "" {
+				w.point(p.Name, version, last)
+			}
+			current.Store(p.Name, version)
+			return version
+		},
+		Pend: func(p secretstest.Put) {
+			p.Name = prefix + p.Name
+			// Without an alias it would be the current one, so whoever stages a version by hand sets that first.
+			if w.secret(p.Name).VersionAliases["current"] == "" {
+				last, _ := current.Load(p.Name)
+				n, _ := strconv.Atoi(last.(string))
+				w.point(p.Name, last.(string), strconv.Itoa(n-1))
+			}
+			add(p)
+		},
+		Make:   func(name string) { w.make(prefix + name) },
+		Delete: func(name string) { w.operate("DELETE", prefix+name) },
+		Withdraw: func(name string) {
+			last, _ := current.Load(prefix + name)
+			w.operate("POST", prefix+name+"/versions/"+last.(string)+":disable {}")
+		},
+		StagesOnce: true, Swaps: true,
+		Throttled: secretstest.Reply{Status: 429, Header: http.Header{"Content-Type": {"application/json"}},
+			Body: `{"error":{"code":429,"status":"RESOURCE_EXHAUSTED","message":"` + secretstest.Canary + `"}}`},
+	}
+}
+
 func testStore(t *testing.T, aliases bool) {
 	secretstest.TestStore(t, func(t *testing.T, line *secretstest.Line, timeout time.Duration) secretstest.World {
 		w := newWorld(t, gcpsecretmanager.Options{})
-		var current sync.Map
-		return secretstest.World{
-			Store: w.store(line, timeout), Another: w.store(nil, time.Minute), Reader: w.reader,
-			Ref: func(name string) secrets.Ref { return secrets.Ref{Store: secrets.StoreGCP, Name: name} },
-			Put: func(p secretstest.Put) string {
-				version := w.put(p.Name, p.Text)
-				last := w.secret(p.Name).VersionAliases["current"]
-				if first, ok := current.Load(p.Name); aliases && last == "" && ok {
-					last = first.(string)
-				}
-				if aliases || last != "" {
-					w.point(p.Name, version, last)
-				}
-				current.Store(p.Name, version)
-				return version
-			},
-			Pend: func(p secretstest.Put) {
-				// Without an alias it would be the current one, so whoever stages a version by hand sets that first.
-				if w.secret(p.Name).VersionAliases["current"] == "" {
-					last, _ := current.Load(p.Name)
-					n, _ := strconv.Atoi(last.(string))
-					w.point(p.Name, last.(string), strconv.Itoa(n-1))
-				}
-				w.put(p.Name, p.Text)
-			},
-			Make:   func(name string) { w.operate("POST", `?secretId=`+name+` {"replication":{"automatic":{}}}`) },
-			Delete: func(name string) { w.operate("DELETE", name) },
-			Withdraw: func(name string) {
-				last, _ := current.Load(name)
-				w.operate("POST", name+"/versions/"+last.(string)+":disable {}")
-			},
-			StagesOnce: true, Swaps: true,
-			Permissions: []string{
-				"secretmanager.secrets.get", "secretmanager.secrets.update", "secretmanager.versions.access", "secretmanager.versions.add",
-				"secretmanager.versions.destroy", "secretmanager.versions.get", "secretmanager.versions.list",
-			},
-			Deny: func(permissions ...string) {
-				w.denied.Clear()
-				for _, permission := range permissions {
-					w.denied.Store(permission, true)
-				}
-			},
-			Expire:       func() { w.set(func(i *issuer) { i.expired = true }) },
-			LoseIdentity: func(err error) { w.set(func(i *issuer) { i.err = err }) },
-			Throttled: secretstest.Reply{Status: 429, Header: http.Header{"Content-Type": {"application/json"}},
-				Body: `{"error":{"code":429,"status":"RESOURCE_EXHAUSTED","message":"` + secretstest.Canary + `"}}`},
+		tested := w.rotated(line, timeout, "", aliases)
+		tested.Permissions = []string{
+			"secretmanager.secrets.get", "secretmanager.secrets.update", "secretmanager.versions.access", "secretmanager.versions.add",
+			"secretmanager.versions.destroy", "secretmanager.versions.get", "secretmanager.versions.list",
 		}
+		tested.Deny = func(permissions ...string) {
+			w.denied.Clear()
+			for _, permission := range permissions {
+				w.denied.Store(permission, true)
+			}
+		}
+		tested.Expire = func() { w.set(func(i *issuer) { i.expired = true }) }
+		tested.LoseIdentity = func(err error) { w.set(func(i *issuer) { i.err = err }) }
+		return tested
 	})
 }
 
@@ -108,4 +146,68 @@ func TestStoreConformance(t *testing.T) {
 func TestStoreConformanceWithAliases(t *testing.T) {
 	t.Parallel()
 	testStore(t, true)
+}
+
+// bearer is an access token of the environment.
+type bearer string
+
+// Authorize implements secrets.Authorizer.
+func (b bearer) Authorize(request *http.Request) error {
+	request.Header.Set("Authorization", "Bearer "+string(b))
+	return request.Context().Err()
+}
+
+// Rejected implements secrets.Authorizer.
+func (b bearer) Rejected(*http.Request) {}
+
+func TestLive(t *testing.T) {
+	if *live == "" {
+		t.Skip("it takes a project and the flag -live")
+	}
+	const endpoint = "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER"
+	token := bearer(os.Getenv("GOOGLE_OAUTH_ACCESS_TOKEN"))
+	options := gcpsecrets.Options{Project: os.Getenv("GOOGLE_CLOUD_PROJECT"), Authorizer: token, Endpoint: os.Getenv(endpoint), Timeout: time.Minute}
+	host := strings.TrimSuffix(cmp.Or(options.Endpoint, "https://secretmanager.googleapis.com"), "/")
+	secretstest.TestStore(t, func(t *testing.T, line *secretstest.Line, timeout time.Duration) secretstest.World {
+		w := &world{t: t, options: options, do: func(request *http.Request) (int, []byte) {
+			return send(t, token, host, request)
+		}}
+		w.open()
+		// Whatever a test makes begins with what nothing else does, by which it is found again.
+		prefix := *live + "-" + strings.ToLower(rand.Text()) + "-"
+		t.Cleanup(w.clear)
+		return w.rotated(line, timeout, prefix, false)
+	})
+}
+
+// send makes a call at the service.
+func send(t *testing.T, token bearer, host string, request *http.Request) (int, []byte) {
+	t.Helper()
+	real, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), request.Method, host+request.URL.RequestURI(), request.Body)
+	if err == nil {
+		err = token.Authorize(real)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	reply, err := http.DefaultClient.Do(real)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reply.Body.Close()
+	body, err := io.ReadAll(reply.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reply.StatusCode, body
+}
+
+// clear deletes what has been made and is still there.
+func (w *world) clear() {
+	w.made.Range(func(name, _ any) bool {
+		if status, reply := w.try("DELETE", name.(string), new(any)); status != http.StatusOK && status != http.StatusNotFound {
+			w.t.Errorf("%s is still there: %d %s", name, status, reply)
+		}
+		return true
+	})
 }

@@ -1,11 +1,9 @@
 package keyvault_test
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
-	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
@@ -36,37 +34,7 @@ func candidate(n int, text string) secrets.Candidate {
 	return secrets.Candidate{Cycle: fmt.Sprintf("00000000-0000-4000-8000-%012d", n), Value: secrets.NewValue(text)}
 }
 
-// told is a version as the service tells it.
-type told struct {
-	ID          string            `json:"id"`
-	Value       string            `json:"value"`
-	ContentType string            `json:"contentType"`
-	Tags        map[string]string `json:"tags"`
-	Attributes  struct {
-		Expires int64 `json:"exp"`
-	} `json:"attributes"`
-}
-
-// enter makes a version as somebody who may do everything, and returns its id.
-func (w *world) enter(name, body string) string {
-	w.t.Helper()
-	id := w.tell("PUT", name, body).ID
-	return id[strings.LastIndex(id, "/")+1:]
-}
-
-func (w *world) tell(verb, name, body string) (got told) {
-	w.t.Helper()
-	request := httptest.NewRequest(verb, "https://vault/secrets/"+name+"?api-version=7.5", strings.NewReader(body))
-	request.Header.Set("Authorization", "Bearer operator")
-	recorder := httptest.NewRecorder()
-	w.server.ServeHTTP(recorder, request)
-	if err := json.Unmarshal(recorder.Body.Bytes(), &got); err != nil || recorder.Code != http.StatusOK {
-		w.t.Errorf("%s %s: %d %s", verb, name, recorder.Code, recorder.Body)
-	}
-	return got
-}
-
-func (w *world) plain() *keyvault.Store { return w.store(w.listener.Client().Transport, 0) }
+func (w *world) plain() *keyvault.Store { return w.store(w.options.Transport, 0) }
 
 // turn stages a version and promotes it.
 func (w *world) turn(store *keyvault.Store, candidate secrets.Candidate) secrets.Version {
@@ -91,7 +59,7 @@ func TestNoReaderSeesAStagedVersionAtAnyTime(t *testing.T) {
 	w := newWorld(t)
 	w.put(fake.Secret{Name: "key", Text: "one"})
 	w.put(fake.Secret{Name: "key", Text: "two"})
-	store := w.store(watched{w.listener.Client().Transport, func(r *http.Request) { w.want("after "+r.Method+" "+r.URL.Path, "key", "two one") }}, 0)
+	store := w.store(watched{w.options.Transport, func(r *http.Request) { w.want("after "+r.Method+" "+r.URL.Path, "key", "two one") }}, 0)
 	for n := range 2 {
 		staged, err := store.Stage(t.Context(), key, candidate(n, "three"))
 		if err != nil {

@@ -2,6 +2,7 @@ package keyvault_test
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"io"
 	"log"
@@ -72,6 +73,10 @@ type world struct {
 	reader   *keyvault.Reader
 	denied   sync.Map // data actions that the reader may not do
 	seeded   atomic.Int64
+	made     sync.Map // names of secrets that were made over the API
+	// options reach the stand-in, and do is how an operator does.
+	options keyvault.Options
+	do      func(*http.Request) (status int, body []byte)
 }
 
 const (
@@ -106,14 +111,24 @@ func newHastyWorld(t *testing.T, timeout time.Duration) *world {
 	w.listener.Config.ErrorLog = log.New(io.Discard, "", 0)
 	w.listener.StartTLS()
 	t.Cleanup(w.listener.Close)
-	var err error
-	w.reader, err = keyvault.New(keyvault.Options{
-		Vault: w.listener.URL + "/", Authorizer: w.issuer, Transport: w.listener.Client().Transport, Timeout: timeout,
-	})
-	if err != nil {
-		t.Fatal(err)
+	w.options = keyvault.Options{Vault: w.listener.URL + "/", Authorizer: w.issuer, Transport: w.listener.Client().Transport, Timeout: timeout}
+	w.do = func(request *http.Request) (int, []byte) {
+		request.Header.Set("Authorization", "Bearer operator")
+		recorder := httptest.NewRecorder()
+		w.server.ServeHTTP(recorder, request)
+		return recorder.Code, recorder.Body.Bytes()
 	}
+	w.open()
 	return w
+}
+
+// open makes the reader.
+func (w *world) open() {
+	w.t.Helper()
+	var err error
+	if w.reader, err = keyvault.New(w.options); err != nil {
+		w.t.Fatal(err)
+	}
 }
 
 // put makes a version that is a second newer than the one before: the service tells seconds only.
@@ -126,13 +141,39 @@ func (w *world) put(secret fake.Secret) string {
 func (w *world) operate(verb, rest string) {
 	w.t.Helper()
 	path, body, _ := strings.Cut(rest, " ")
-	request := httptest.NewRequest(verb, "https://vault/secrets/"+path+"?api-version=7.5", strings.NewReader(body))
-	request.Header.Set("Authorization", "Bearer operator")
-	recorder := httptest.NewRecorder()
-	w.server.ServeHTTP(recorder, request)
-	if recorder.Code != http.StatusOK {
-		w.t.Errorf("%s %s: %d %s", verb, rest, recorder.Code, recorder.Body)
+	w.tell(verb, path, body)
+}
+
+// told is a version as the service tells it.
+type told struct {
+	ID          string            `json:"id"`
+	Value       string            `json:"value"`
+	ContentType string            `json:"contentType"`
+	Tags        map[string]string `json:"tags"`
+	Attributes  struct {
+		Expires int64 `json:"exp"`
+	} `json:"attributes"`
+}
+
+// tell makes such a call, and returns what it is told.
+func (w *world) tell(verb, path, body string) (got told) {
+	w.t.Helper()
+	status, reply := w.do(httptest.NewRequest(verb, "https://vault/secrets/"+path+"?api-version=7.5", strings.NewReader(body)))
+	if status != http.StatusOK {
+		w.t.Errorf("%s %s: %d %s", verb, path, status, reply)
 	}
+	if err := json.Unmarshal(reply, &got); err != nil {
+		w.t.Error(err)
+	}
+	return got
+}
+
+// enter makes a version over the API, and returns its id.
+func (w *world) enter(name, body string) string {
+	w.t.Helper()
+	w.made.Store(name, true)
+	id := w.tell("PUT", name, body).ID
+	return id[strings.LastIndex(id, "/")+1:]
 }
 
 func TestConformance(t *testing.T) {

@@ -1,57 +1,149 @@
 package keyvault_test
 
 import (
+	"context"
+	"crypto/rand"
+	"encoding/json"
+	"flag"
+	"io"
 	"net/http"
+	"net/http/httptest"
+	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	fake "github.com/postern-ai/postern/localdev/fake/keyvault"
 	"github.com/postern-ai/postern/shared/secrets"
 	"github.com/postern-ai/postern/shared/secrets/keyvault"
 	"github.com/postern-ai/postern/shared/secrets/secretstest"
 )
 
+// live has the conformance suite run against the real service:
+//
+//	AZURE_KEYVAULT_URL=... AZURE_KEYVAULT_TOKEN=... go test ./shared/secrets/keyvault -run Live -parallel 1 -live postern-test
+//
+// It makes some hundred secrets whose names begin so, and deletes them. The vault keeps deleted ones as long as it is told to.
+var live = flag.String("live", "", "how the names of the secrets begin that are made and deleted in the vault of the environment")
+
 func (w *world) store(transport http.RoundTripper, timeout time.Duration) *keyvault.Store {
 	w.t.Helper()
-	store, err := keyvault.NewStore(keyvault.Options{Vault: w.listener.URL, Authorizer: w.issuer, Transport: transport, Timeout: timeout})
+	options := w.options
+	options.Transport, options.Timeout = transport, timeout
+	store, err := keyvault.NewStore(options)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	return store
 }
 
+// rotated is a world as the suite for stores wants it.
+func (w *world) rotated(line *secretstest.Line, timeout time.Duration, prefix string) secretstest.World {
+	var newest sync.Map // by name
+	put := func(name, text string) string {
+		body, err := json.Marshal(map[string]string{"value": text})
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		return w.enter(prefix+name, string(body))
+	}
+	return secretstest.World{
+		Store: w.store(line, timeout), Another: w.store(w.options.Transport, time.Minute), Reader: w.reader,
+		Ref: func(name string) secrets.Ref { return secrets.Ref{Store: secrets.StoreKeyVault, Name: prefix + name} },
+		Put: func(p secretstest.Put) string {
+			id := put(p.Name, p.Text)
+			newest.Store(p.Name, id)
+			return id
+		},
+		Pend:   func(p secretstest.Put) { put(p.Name+"--pending", p.Text) },
+		Delete: func(name string) { w.operate("DELETE", prefix+name) },
+		Withdraw: func(name string) {
+			id, _ := newest.Load(name)
+			w.operate("PATCH", prefix+name+"/"+id.(string)+` {"attributes":{"enabled":false}}`)
+		},
+		Throttled: secretstest.Reply{Status: 429, Header: http.Header{"Content-Type": {"application/json"}},
+			Body: `{"error":{"code":"Throttled","message":"` + secretstest.Canary + `"}}`},
+	}
+}
+
 func TestStoreConformance(t *testing.T) {
 	t.Parallel()
 	secretstest.TestStore(t, func(t *testing.T, line *secretstest.Line, timeout time.Duration) secretstest.World {
 		w := newWorld(t)
-		line.Over(w.listener.Client().Transport)
-		var newest sync.Map
-		return secretstest.World{
-			Store: w.store(line, timeout), Another: w.store(w.listener.Client().Transport, time.Minute), Reader: w.reader,
-			Ref: func(name string) secrets.Ref { return secrets.Ref{Store: secrets.StoreKeyVault, Name: name} },
-			Put: func(p secretstest.Put) string {
-				id := w.server.Seed(fake.Secret{Name: p.Name, Text: p.Text})
-				newest.Store(p.Name, id)
-				return id
-			},
-			Pend:   func(p secretstest.Put) { w.server.Seed(fake.Secret{Name: p.Name + "--pending", Text: p.Text}) },
-			Delete: func(name string) { w.operate("DELETE", name) },
-			Withdraw: func(name string) {
-				id, _ := newest.Load(name)
-				w.operate("PATCH", name+"/"+id.(string)+` {"attributes":{"enabled":false}}`)
-			},
-			Permissions: []string{getSecret, readMetadata, setSecret, updateSecret},
-			Deny: func(permissions ...string) {
-				w.denied.Clear()
-				for _, permission := range permissions {
-					w.denied.Store(permission, true)
-				}
-			},
-			Expire:       func() { w.set(func(i *issuer) { i.expired = true }) },
-			LoseIdentity: func(err error) { w.set(func(i *issuer) { i.err = err }) },
-			Throttled: secretstest.Reply{Status: 429, Header: http.Header{"Content-Type": {"application/json"}},
-				Body: `{"error":{"code":"Throttled","message":"` + secretstest.Canary + `"}}`},
+		line.Over(w.options.Transport)
+		tested := w.rotated(line, timeout, "")
+		tested.Permissions = []string{getSecret, readMetadata, setSecret, updateSecret}
+		tested.Deny = func(permissions ...string) {
+			w.denied.Clear()
+			for _, permission := range permissions {
+				w.denied.Store(permission, true)
+			}
 		}
+		tested.Expire = func() { w.set(func(i *issuer) { i.expired = true }) }
+		tested.LoseIdentity = func(err error) { w.set(func(i *issuer) { i.err = err }) }
+		return tested
+	})
+}
+
+// bearer is an access token of the environment.
+type bearer string
+
+// Authorize implements secrets.Authorizer.
+func (b bearer) Authorize(request *http.Request) error {
+	request.Header.Set("Authorization", "Bearer "+string(b))
+	return request.Context().Err()
+}
+
+// Rejected implements secrets.Authorizer.
+func (b bearer) Rejected(*http.Request) {}
+
+func TestLive(t *testing.T) {
+	if *live == "" {
+		t.Skip("it takes a vault and the flag -live")
+	}
+	token := bearer(os.Getenv("AZURE_KEYVAULT_TOKEN"))
+	options := keyvault.Options{Vault: os.Getenv("AZURE_KEYVAULT_URL"), Authorizer: token, Timeout: time.Minute}
+	secretstest.TestStore(t, func(t *testing.T, line *secretstest.Line, timeout time.Duration) secretstest.World {
+		w := &world{t: t, options: options, do: func(request *http.Request) (int, []byte) { return send(t, token, options.Vault, request) }}
+		w.open()
+		t.Cleanup(w.clear)
+		// Whatever a test makes begins with what nothing else does, by which it is found again.
+		return w.rotated(line, timeout, *live+"-"+strings.ToLower(rand.Text())+"-")
+	})
+}
+
+// send makes a call at the service.
+func send(t *testing.T, token bearer, vault string, request *http.Request) (int, []byte) {
+	t.Helper()
+	real, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), request.Method, strings.TrimSuffix(vault, "/")+request.URL.RequestURI(), request.Body)
+	if err == nil {
+		err = token.Authorize(real)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	real.Header.Set("Content-Type", "application/json")
+	reply, err := http.DefaultClient.Do(real)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reply.Body.Close()
+	body, err := io.ReadAll(reply.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return reply.StatusCode, body
+}
+
+// clear deletes what has been made, and what rotations have made beside it.
+func (w *world) clear() {
+	w.made.Range(func(name, _ any) bool {
+		for _, one := range []string{name.(string), strings.TrimSuffix(name.(string), "--pending") + "--pending"} {
+			status, reply := w.do(httptest.NewRequest("DELETE", "https://vault/secrets/"+one+"?api-version=7.5", nil))
+			if status != http.StatusOK && status != http.StatusNotFound {
+				w.t.Errorf("%s is still there: %d %s", one, status, reply)
+			}
+		}
+		return true
 	})
 }
