@@ -1,6 +1,7 @@
 package secrets
 
 import (
+	"bytes"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -116,6 +117,35 @@ type Remote struct {
 	HTTP *http.Client
 	// Authorizer puts the function's own credential on each request.
 	Authorizer Authorizer
+}
+
+// Call is one request that a store's API describes.
+type Call struct {
+	// Method is GET when it is empty.
+	Method string
+	URL    string
+	// Body is sent as JSON. Nil means that nothing is.
+	Body any
+}
+
+// Request returns the request about a secret. The error is an *[Error].
+func (c Call) Request(ctx context.Context, ref Ref) (*http.Request, error) {
+	var body []byte
+	if c.Body != nil {
+		var err error
+		if body, err = json.Marshal(c.Body); err != nil {
+			// The cause is left out: it may quote the content.
+			return nil, &Error{Ref: ref, Reason: "no request can be made of it"}
+		}
+	}
+	request, err := http.NewRequestWithContext(ctx, c.Method, c.URL, bytes.NewReader(body))
+	if err != nil {
+		return nil, &Error{Ref: ref, Reason: "no URL can be made of it", Err: err}
+	}
+	if c.Body != nil {
+		request.Header.Set("Content-Type", "application/json")
+	}
+	return request, nil
 }
 
 // Reply is the whole answer of a store, whatever its status.

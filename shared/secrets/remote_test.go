@@ -1,14 +1,18 @@
 package secrets_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/postern-ai/postern/shared/identity"
@@ -129,3 +133,104 @@ func TestALargeReplyIsNotReadToItsEnd(t *testing.T) {
 type zeros struct{}
 
 func (zeros) Read(p []byte) (int, error) { return len(p), nil }
+
+// throttle answers 429 so many times, and then 200. It remembers what it was sent.
+type throttle struct {
+	times      int
+	retryAfter string
+	bodies     []string
+}
+
+func (s *throttle) RoundTrip(request *http.Request) (*http.Response, error) {
+	body, err := io.ReadAll(request.Body)
+	s.bodies = append(s.bodies, string(body))
+	status := http.StatusOK
+	if s.times > 0 {
+		s.times--
+		status = http.StatusTooManyRequests
+	}
+	header := http.Header{}
+	if s.retryAfter != "" {
+		header.Set("Retry-After", s.retryAfter)
+	}
+	return &http.Response{StatusCode: status, Header: header, Body: io.NopCloser(strings.NewReader(""))}, err
+}
+
+func TestAThrottledRequestIsSentAgainAfterAPause(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name        string
+		service     throttle
+		deadline    time.Duration
+		least, most time.Duration
+		status      int
+		requests    int
+	}{
+		{name: "not at all", most: 0, status: 200, requests: 1},
+		{name: "once", service: throttle{times: 1}, least: 100 * time.Millisecond, most: 150 * time.Millisecond, status: 200, requests: 2},
+		{name: "thrice", service: throttle{times: 3}, least: 2100 * time.Millisecond, most: 3150 * time.Millisecond, status: 200, requests: 4},
+		{name: "without an end", service: throttle{times: 99}, least: 2100 * time.Millisecond, most: 3150 * time.Millisecond, status: 429, requests: 4},
+		{name: "for so many seconds", service: throttle{times: 1, retryAfter: "7"}, least: 7 * time.Second, most: 7 * time.Second, status: 200, requests: 2},
+		{name: "for a whole minute", service: throttle{times: 1, retryAfter: "60"}, status: 429, requests: 1},
+		{name: "for longer than there is time", service: throttle{times: 1, retryAfter: "7"}, deadline: 5 * time.Second, status: 429, requests: 1},
+		{name: "until some date", service: throttle{times: 1, retryAfter: "Fri, 27 Nov 2026 20:00:00 GMT"}, least: 100 * time.Millisecond, most: 150 * time.Millisecond, status: 200, requests: 2},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				ctx := t.Context()
+				if test.deadline != 0 {
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeout(ctx, test.deadline)
+					defer cancel()
+				}
+				remote := secrets.Remote{HTTP: secrets.Bounded(&test.service), Authorizer: &tokens{}}
+				request, err := secrets.Call{Method: http.MethodPut, URL: "https://example.com", Body: map[string]string{"a": "b"}}.Request(ctx, secrets.Ref{Name: "key"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				start := time.Now()
+				reply, err := remote.SendPatiently(request, secrets.Ref{Name: "key"}, 0)
+				if took := time.Since(start); err != nil || reply.Status != test.status || took < test.least || took > test.most {
+					t.Errorf("got %d and error %v after %v", reply.Status, err, took)
+				}
+				if want := slices.Repeat([]string{`{"a":"b"}`}, test.requests); !slices.Equal(test.service.bodies, want) {
+					t.Errorf("the service was sent %q", test.service.bodies)
+				}
+			})
+		})
+	}
+}
+
+func TestACallerThatGoesIsNotKeptWaiting(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Second, cancel)
+		remote := secrets.Remote{HTTP: secrets.Bounded(&throttle{times: 99, retryAfter: "5"}), Authorizer: &tokens{}}
+		request, err := secrets.Call{URL: "https://example.com"}.Request(ctx, secrets.Ref{Name: "key"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		if reply, err := remote.SendPatiently(request, secrets.Ref{Name: "key"}, 0); err != nil || reply.Status != http.StatusTooManyRequests || time.Since(start) != time.Second {
+			t.Errorf("got %d and error %v after %v", reply.Status, err, time.Since(start))
+		}
+	})
+}
+
+func TestACallThatCannotBeMadeIsAnError(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name string
+		call secrets.Call
+		want string
+	}{
+		{"a URL that is none", secrets.Call{URL: "://"}, `read secret "key": no URL can be made of it`},
+		{"a value that cannot be told", secrets.Call{URL: "https://example.com", Body: secrets.NewValue("canary")}, `read secret "key": no request can be made of it`},
+	} {
+		if _, err := test.call.Request(t.Context(), secrets.Ref{Name: "key"}); err == nil || err.Error() != test.want {
+			t.Errorf("%s: got %v", test.name, err)
+		}
+	}
+}

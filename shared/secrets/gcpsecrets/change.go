@@ -1,13 +1,11 @@
 package gcpsecrets
 
 import (
-	"bytes"
 	"context"
 	"maps"
 	"net/http"
 	"time"
 
-	"github.com/go-json-experiment/json"
 	"github.com/postern-ai/postern/shared/secrets"
 )
 
@@ -242,19 +240,9 @@ type call struct {
 
 // call makes one request, and repeats it while the service throttles.
 func (s *session) call(ctx context.Context, c call) error {
-	var body []byte
-	if c.body != nil {
-		var err error
-		if body, err = json.Marshal(c.body); err != nil {
-			return &secrets.Error{Ref: s.ref, Reason: "no request can be made of it", Err: err}
-		}
-	}
-	request, err := http.NewRequestWithContext(ctx, c.method, s.base+c.path, bytes.NewReader(body))
+	request, err := secrets.Call{Method: c.method, URL: s.base + c.path, Body: c.body}.Request(ctx, s.ref)
 	if err != nil {
-		return &secrets.Error{Ref: s.ref, Reason: "no URL can be made of it", Err: err}
-	}
-	if c.body != nil {
-		request.Header.Set("Content-Type", "application/json")
+		return err
 	}
 	reply, err := s.reader.remote.SendPatiently(request, s.ref, s.reader.options.Timeout)
 	if err != nil {

@@ -26,9 +26,9 @@ func (s *session) noSuchAlias(err error) bool {
 }
 
 func (s *session) get(ctx context.Context, path, permission string) (secrets.Reply, error) {
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, s.base+path, nil)
+	request, err := secrets.Call{URL: s.base + path}.Request(ctx, s.ref)
 	if err != nil {
-		return secrets.Reply{}, &secrets.Error{Ref: s.ref, Reason: "no URL can be made of it", Err: err}
+		return secrets.Reply{}, err
 	}
 	reply, err := s.reader.remote.Send(request, s.ref)
 	if err != nil {

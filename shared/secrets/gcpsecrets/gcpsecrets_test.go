@@ -69,8 +69,9 @@ type world struct {
 	t      *testing.T
 	server *gcpsecretmanager.Server
 	reader *gcpsecrets.Reader
-	// options reach the stand-in, and do is how an operator does.
+	// options reach the stand-in at the host, and do is how an operator does.
 	options gcpsecrets.Options
+	host    string
 	do      func(*http.Request) (status int, body []byte)
 	denied  sync.Map // permissions that the reader does not have
 	made    sync.Map // names of secrets
@@ -157,7 +158,7 @@ func (w *world) try(verb, rest string, into any) (int, []byte) {
 	if !strings.HasPrefix(path, "?") {
 		path = "/" + path
 	}
-	status, reply := w.do(httptest.NewRequest(verb, "/v1/projects/"+w.options.Project+"/secrets"+path, strings.NewReader(body)))
+	status, reply := w.do(httptest.NewRequest(verb, w.host+"/v1/projects/"+w.options.Project+"/secrets"+path, strings.NewReader(body)))
 	if err := json.Unmarshal(reply, into); err != nil {
 		w.t.Error(err)
 	}

@@ -2,12 +2,10 @@ package gcpsecrets_test
 
 import (
 	"cmp"
-	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"flag"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
 	"strconv"
@@ -148,58 +146,22 @@ func TestStoreConformanceWithAliases(t *testing.T) {
 	testStore(t, true)
 }
 
-// bearer is an access token of the environment.
-type bearer string
-
-// Authorize implements secrets.Authorizer.
-func (b bearer) Authorize(request *http.Request) error {
-	request.Header.Set("Authorization", "Bearer "+string(b))
-	return request.Context().Err()
-}
-
-// Rejected implements secrets.Authorizer.
-func (b bearer) Rejected(*http.Request) {}
-
 func TestLive(t *testing.T) {
 	if *live == "" {
 		t.Skip("it takes a project and the flag -live")
 	}
 	const endpoint = "CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER"
-	token := bearer(os.Getenv("GOOGLE_OAUTH_ACCESS_TOKEN"))
+	token := secretstest.Bearer(os.Getenv("GOOGLE_OAUTH_ACCESS_TOKEN"))
 	options := gcpsecrets.Options{Project: os.Getenv("GOOGLE_CLOUD_PROJECT"), Authorizer: token, Endpoint: os.Getenv(endpoint), Timeout: time.Minute}
 	host := strings.TrimSuffix(cmp.Or(options.Endpoint, "https://secretmanager.googleapis.com"), "/")
 	secretstest.TestStore(t, func(t *testing.T, line *secretstest.Line, timeout time.Duration) secretstest.World {
-		w := &world{t: t, options: options, do: func(request *http.Request) (int, []byte) {
-			return send(t, token, host, request)
-		}}
+		w := &world{t: t, options: options, host: host, do: func(request *http.Request) (int, []byte) { return token.Do(t, request) }}
 		w.open()
 		// Whatever a test makes begins with what nothing else does, by which it is found again.
 		prefix := *live + "-" + strings.ToLower(rand.Text()) + "-"
 		t.Cleanup(w.clear)
 		return w.rotated(line, timeout, prefix, false)
 	})
-}
-
-// send makes a call at the service.
-func send(t *testing.T, token bearer, host string, request *http.Request) (int, []byte) {
-	t.Helper()
-	real, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), request.Method, host+request.URL.RequestURI(), request.Body)
-	if err == nil {
-		err = token.Authorize(real)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	reply, err := http.DefaultClient.Do(real)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer reply.Body.Close()
-	body, err := io.ReadAll(reply.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return reply.StatusCode, body
 }
 
 // clear deletes what has been made and is still there.

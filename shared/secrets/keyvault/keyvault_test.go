@@ -155,10 +155,14 @@ type told struct {
 	} `json:"attributes"`
 }
 
+func (w *world) address(path string) string {
+	return strings.TrimSuffix(w.options.Vault, "/") + "/secrets/" + path + "?api-version=7.5"
+}
+
 // tell makes such a call, and returns what it is told.
 func (w *world) tell(verb, path, body string) (got told) {
 	w.t.Helper()
-	status, reply := w.do(httptest.NewRequest(verb, "https://vault/secrets/"+path+"?api-version=7.5", strings.NewReader(body)))
+	status, reply := w.do(httptest.NewRequest(verb, w.address(path), strings.NewReader(body)))
 	if status != http.StatusOK {
 		w.t.Errorf("%s %s: %d %s", verb, path, status, reply)
 	}

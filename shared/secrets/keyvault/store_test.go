@@ -1,11 +1,9 @@
 package keyvault_test
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/json"
 	"flag"
-	"io"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -85,26 +83,14 @@ func TestStoreConformance(t *testing.T) {
 	})
 }
 
-// bearer is an access token of the environment.
-type bearer string
-
-// Authorize implements secrets.Authorizer.
-func (b bearer) Authorize(request *http.Request) error {
-	request.Header.Set("Authorization", "Bearer "+string(b))
-	return request.Context().Err()
-}
-
-// Rejected implements secrets.Authorizer.
-func (b bearer) Rejected(*http.Request) {}
-
 func TestLive(t *testing.T) {
 	if *live == "" {
 		t.Skip("it takes a vault and the flag -live")
 	}
-	token := bearer(os.Getenv("AZURE_KEYVAULT_TOKEN"))
+	token := secretstest.Bearer(os.Getenv("AZURE_KEYVAULT_TOKEN"))
 	options := keyvault.Options{Vault: os.Getenv("AZURE_KEYVAULT_URL"), Authorizer: token, Timeout: time.Minute}
 	secretstest.TestStore(t, func(t *testing.T, line *secretstest.Line, timeout time.Duration) secretstest.World {
-		w := &world{t: t, options: options, do: func(request *http.Request) (int, []byte) { return send(t, token, options.Vault, request) }}
+		w := &world{t: t, options: options, do: func(request *http.Request) (int, []byte) { return token.Do(t, request) }}
 		w.open()
 		t.Cleanup(w.clear)
 		// Whatever a test makes begins with what nothing else does, by which it is found again.
@@ -112,34 +98,11 @@ func TestLive(t *testing.T) {
 	})
 }
 
-// send makes a call at the service.
-func send(t *testing.T, token bearer, vault string, request *http.Request) (int, []byte) {
-	t.Helper()
-	real, err := http.NewRequestWithContext(context.WithoutCancel(t.Context()), request.Method, strings.TrimSuffix(vault, "/")+request.URL.RequestURI(), request.Body)
-	if err == nil {
-		err = token.Authorize(real)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	real.Header.Set("Content-Type", "application/json")
-	reply, err := http.DefaultClient.Do(real)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer reply.Body.Close()
-	body, err := io.ReadAll(reply.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return reply.StatusCode, body
-}
-
 // clear deletes what has been made, and what rotations have made beside it.
 func (w *world) clear() {
 	w.made.Range(func(name, _ any) bool {
 		for _, one := range []string{name.(string), strings.TrimSuffix(name.(string), "--pending") + "--pending"} {
-			status, reply := w.do(httptest.NewRequest("DELETE", "https://vault/secrets/"+one+"?api-version=7.5", nil))
+			status, reply := w.do(httptest.NewRequest("DELETE", w.address(one), nil))
 			if status != http.StatusOK && status != http.StatusNotFound {
 				w.t.Errorf("%s is still there: %d %s", one, status, reply)
 			}

@@ -1,7 +1,6 @@
 package keyvault
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"net/http"
@@ -9,7 +8,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/go-json-experiment/json"
 	"github.com/postern-ai/postern/shared/secrets"
 )
 
@@ -187,19 +185,9 @@ type call struct {
 }
 
 func (s *session) call(ctx context.Context, c call) error {
-	var body []byte
-	if c.body != nil {
-		var err error
-		if body, err = json.Marshal(c.body); err != nil {
-			return &secrets.Error{Ref: s.ref, Reason: "no request can be made of it"}
-		}
-	}
-	request, err := http.NewRequestWithContext(ctx, c.method, c.address.String(), bytes.NewReader(body))
+	request, err := secrets.Call{Method: c.method, URL: c.address.String(), Body: c.body}.Request(ctx, s.ref)
 	if err != nil {
-		return &secrets.Error{Ref: s.ref, Reason: "no URL can be made of it", Err: err}
-	}
-	if c.body != nil {
-		request.Header.Set("Content-Type", "application/json")
+		return err
 	}
 	reply, err := s.send(request, s.ref)
 	if err != nil {
