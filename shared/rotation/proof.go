@@ -1,6 +1,7 @@
 package rotation
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -56,6 +57,40 @@ func (r *Remote) Prove(ctx context.Context, proof Proof, value secrets.Value) er
 		return reply.Malformed()
 	}
 	return nil
+}
+
+// Grant is a request to a token endpoint that only a working key can make (RFC 6749, section 4).
+type Grant struct {
+	// URL is the token endpoint.
+	URL string
+	// Form is what is sent.
+	Form url.Values
+	// Judge looks at each reply that is not a success. It returns nil for one that says what its status says.
+	Judge func(reply Reply) error
+}
+
+// Grant finds out whether a key works, as [Verifier] describes, by getting a token with it.
+func (r *Remote) Grant(ctx context.Context, grant Grant) error {
+	const op = "verify"
+	request, err := http.NewRequestWithContext(ctx, http.MethodPost, grant.URL, strings.NewReader(grant.Form.Encode()))
+	if err != nil {
+		return unsent(op, err)
+	}
+	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	reply, err := r.Send(request, Purpose{Op: op})
+	if err != nil {
+		return err
+	}
+	if reply.Status != http.StatusOK {
+		return cmp.Or(grant.Judge(reply), reply.Unexpected())
+	}
+	var out struct {
+		Token string `json:"access_token"`
+	}
+	if err := reply.Decode(&out); err != nil || out.Token != "" {
+		return err
+	}
+	return reply.Malformed()
 }
 
 // fits reports whether a text fits into a header as it is.

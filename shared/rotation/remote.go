@@ -191,6 +191,11 @@ func (r Reply) Refused(reason string) error {
 	return &Error{Op: r.purpose.Op, Reason: reason, Err: ErrRefused}
 }
 
+// Rejected is the error for a key that is not accepted, with a reason of the issuer's own.
+func (r Reply) Rejected(reason string) error {
+	return &Error{Op: r.purpose.Op, Reason: reason, Err: ErrRejected}
+}
+
 // Throttled is the error for what the service will do when it is asked later, with a reason of the issuer's own.
 func (r Reply) Throttled(reason string) error {
 	return &Error{Op: r.purpose.Op, Reason: reason, RetryAfter: r.retryAfter(), Err: ErrUnavailable}

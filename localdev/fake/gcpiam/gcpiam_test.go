@@ -16,6 +16,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/postern-ai/postern/localdev/contract/contracttest"
 	"github.com/postern-ai/postern/localdev/fake/gcpiam"
 )
 
@@ -32,11 +33,14 @@ func newServer(change func(*gcpiam.Options)) *gcpiam.Server {
 	return gcpiam.New(options)
 }
 
-func ask(s http.Handler, token string, request *http.Request) (int, string) {
+var api = contracttest.Google("iam-v1")
+
+func ask(t *testing.T, s http.Handler, token string, request *http.Request) (int, string) {
 	request.Header.Set("Content-Type", "application/json")
 	request.Header.Set("Authorization", "Bearer "+token)
+	t.Helper()
 	recorder := httptest.NewRecorder()
-	s.ServeHTTP(recorder, request)
+	api.Replies(t, s).ServeHTTP(recorder, request)
 	return recorder.Code, recorder.Body.String()
 }
 
@@ -69,7 +73,7 @@ func TestAKeyIsKnownLaterAndEnds(t *testing.T) {
 		s := newServer(func(o *gcpiam.Options) { o.Late = 1 })
 		body := certify(t, private.Public(), private, time.Hour)
 		for _, want := range []int{http.StatusOK, http.StatusConflict} {
-			if status, reply := ask(s, "good", request(http.MethodPost, keys+":upload", body)); status != want {
+			if status, reply := ask(t, s, "good", request(http.MethodPost, keys+":upload", body)); status != want {
 				t.Fatalf("got %d %s", status, reply)
 			}
 		}
@@ -82,19 +86,19 @@ func TestAKeyIsKnownLaterAndEnds(t *testing.T) {
 		}
 		known(false)
 		known(true)
-		if status, reply := ask(s, "good", request(http.MethodPost, path+":disable", "{}")); status != http.StatusOK {
+		if status, reply := ask(t, s, "good", request(http.MethodPost, path+":disable", "{}")); status != http.StatusOK {
 			t.Errorf("got %d %s", status, reply)
 		}
 		known(false)
-		if _, reply := ask(s, "good", request(http.MethodGet, keys+"?keyTypes=USER_MANAGED", "")); !strings.Contains(reply, `"disabled":true`) || strings.Contains(reply, "SYSTEM_MANAGED") {
+		if _, reply := ask(t, s, "good", request(http.MethodGet, keys+"?keyTypes=USER_MANAGED", "")); !strings.Contains(reply, `"disabled":true`) || strings.Contains(reply, "SYSTEM_MANAGED") {
 			t.Errorf("got %s", reply)
 		}
-		ask(s, "good", request(http.MethodPost, path+":enable", "{}"))
+		ask(t, s, "good", request(http.MethodPost, path+":enable", "{}"))
 		known(true)
 		time.Sleep(time.Hour)
 		known(false)
 		for _, want := range []int{http.StatusOK, http.StatusNotFound} {
-			if status, reply := ask(s, "good", request(http.MethodDelete, path, "")); status != want {
+			if status, reply := ask(t, s, "good", request(http.MethodDelete, path, "")); status != want {
 				t.Errorf("got %d %s", status, reply)
 			}
 		}
@@ -140,16 +144,16 @@ func TestWhatTheServiceRefusesIsRefused(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			s := newServer(test.change)
-			if status, body := ask(s, test.token, request(test.method, test.path, test.body)); status != test.status || !strings.Contains(body, `"status":"`+test.code+`"`) || len(s.Keys()) != 0 {
+			if status, body := ask(t, s, test.token, request(test.method, test.path, test.body)); status != test.status || !strings.Contains(body, `"status":"`+test.code+`"`) || len(s.Keys()) != 0 {
 				t.Errorf("got %d %s", status, body)
 			}
 		})
 	}
 	s := newServer(nil)
 	for range 10 {
-		ask(s, "good", request(http.MethodPost, keys+":upload", certify(t, private.Public(), private, time.Hour)))
+		ask(t, s, "good", request(http.MethodPost, keys+":upload", certify(t, private.Public(), private, time.Hour)))
 	}
-	if status, body := ask(s, "good", request(http.MethodPost, keys+":upload", good)); status != 400 || len(s.Keys()) != 10 {
+	if status, body := ask(t, s, "good", request(http.MethodPost, keys+":upload", good)); status != 400 || len(s.Keys()) != 10 {
 		t.Errorf("the eleventh key: got %d %s", status, body)
 	}
 }

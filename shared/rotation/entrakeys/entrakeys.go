@@ -299,43 +299,33 @@ func policy(code string) string {
 
 // Verify implements [rotation.Verifier]. It gets a token.
 func (i *Issuer) Verify(ctx context.Context, value secrets.Value) error {
-	failed := func(reason string, cause error) error {
-		return &rotation.Error{Op: "verify", Reason: reason, Err: cause}
-	}
 	stored := i.parse(value)
 	if !tenantForm.MatchString(stored.tenant) || stored.client == "" || stored.secret == "" {
-		return failed("the tenant, the client id or the client secret is missing; store {tenant_id, client_id, client_secret}, or set azure_tenant_id and azure_client_id", rotation.ErrRefused)
+		return &rotation.Error{Op: "verify", Err: rotation.ErrRefused, Reason: "the tenant, the client id or the client secret is missing; " +
+			"store {tenant_id, client_id, client_secret}, or set azure_tenant_id and azure_client_id"}
 	}
-	form := url.Values{"grant_type": {"client_credentials"}, "client_id": {stored.client}, "client_secret": {stored.secret}, "scope": {i.scope}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, i.authority+"/"+stored.tenant+"/oauth2/v2.0/token", strings.NewReader(form.Encode()))
-	if err != nil {
-		return failed("no request can be made of it", rotation.ErrRefused)
-	}
-	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	reply, err := i.tokens.Send(request, rotation.Purpose{Op: "verify"})
-	if err != nil {
-		return err
-	}
+	return i.tokens.Grant(ctx, rotation.Grant{
+		URL: i.authority + "/" + stored.tenant + "/oauth2/v2.0/token", Judge: judge,
+		Form: url.Values{"grant_type": {"client_credentials"}, "client_id": {stored.client}, "client_secret": {stored.secret}, "scope": {i.scope}},
+	})
+}
+
+// judge tells a secret that is not accepted from an app registration that there is not
+// (https://learn.microsoft.com/entra/identity-platform/reference-error-codes).
+func judge(reply rotation.Reply) error {
 	var out struct {
-		Token string `json:"access_token"`
-		Codes []int  `json:"error_codes"`
-	}
-	if reply.Status == http.StatusOK {
-		if err := reply.Decode(&out); err != nil || out.Token != "" {
-			return err
-		}
-		return reply.Malformed()
+		Codes []int `json:"error_codes"`
 	}
 	_ = json.Unmarshal(reply.Body, &out)
 	for _, code := range out.Codes {
 		switch code {
 		case 7000215:
-			return failed("Entra does not accept the client secret (AADSTS7000215)", rotation.ErrRejected)
+			return reply.Rejected("Entra does not accept the client secret (AADSTS7000215)")
 		case 7000222:
-			return failed("the client secret has expired (AADSTS7000222)", rotation.ErrRejected)
+			return reply.Rejected("the client secret has expired (AADSTS7000222)")
 		case 700016, 90002:
-			return failed("Entra has no such app registration in the tenant; check azure_tenant_id and azure_client_id", rotation.ErrRefused)
+			return reply.Refused("Entra has no such app registration in the tenant; check azure_tenant_id and azure_client_id")
 		}
 	}
-	return reply.Unexpected()
+	return nil
 }

@@ -251,28 +251,16 @@ func (k *AccountKeys) Verify(ctx context.Context, value secrets.Value) error {
 	if err != nil {
 		return failed("the secret is not a service account's key: "+err.Error(), rotation.ErrRefused)
 	}
-	form := url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:jwt-bearer"}, "assertion": {assertion}}
-	request, err := http.NewRequestWithContext(ctx, http.MethodPost, k.tokenURL, strings.NewReader(form.Encode()))
-	if err != nil {
-		return failed("no request can be made of it", rotation.ErrRefused)
-	}
-	request.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	reply, err := k.tokens.Send(request, rotation.Purpose{Op: "verify"})
-	if err != nil {
-		return err
-	}
-	var out struct {
-		Token string `json:"access_token"`
-		Error string `json:"error"`
-	}
-	if reply.Status == http.StatusOK {
-		if err := reply.Decode(&out); err != nil || out.Token != "" {
-			return err
-		}
-		return reply.Malformed()
-	}
-	if json.Unmarshal(reply.Body, &out) == nil && out.Error == "invalid_grant" {
-		return failed("Google does not accept the key (invalid_grant)", rotation.ErrRejected)
-	}
-	return reply.Unexpected()
+	return k.tokens.Grant(ctx, rotation.Grant{
+		URL: k.tokenURL, Form: url.Values{"grant_type": {"urn:ietf:params:oauth:grant-type:jwt-bearer"}, "assertion": {assertion}},
+		Judge: func(reply rotation.Reply) error {
+			var out struct {
+				Error string `json:"error"`
+			}
+			if json.Unmarshal(reply.Body, &out) == nil && out.Error == "invalid_grant" {
+				return reply.Rejected("Google does not accept the key (invalid_grant)")
+			}
+			return nil
+		},
+	})
 }

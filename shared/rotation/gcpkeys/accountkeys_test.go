@@ -18,7 +18,7 @@ import (
 	"golang.org/x/oauth2"
 	"golang.org/x/oauth2/google"
 
-	"github.com/postern-ai/postern/localdev/contract"
+	"github.com/postern-ai/postern/localdev/contract/contracttest"
 	"github.com/postern-ai/postern/localdev/fake/fault"
 	"github.com/postern-ai/postern/localdev/fake/gcpiam"
 	"github.com/postern-ai/postern/localdev/fake/googlests"
@@ -43,47 +43,13 @@ var drawn atomic.Int64
 
 func draw() (*rsa.PrivateKey, error) { return pool()[drawn.Add(1)%int64(len(pool()))], nil }
 
-// described is the service's description, which is read once.
-var described = sync.OnceValues(func() (*contract.Description, error) {
-	dir, ok := contract.Dir()
-	if !ok {
-		return nil, nil
-	}
-	return contract.Google(dir, "iam-v1")
-})
-
-// checked compares the traffic with the description: requests, and replies as long as the stand-in is not broken.
-func checked(t *testing.T, next http.Handler, broken *atomic.Bool) http.Handler {
-	t.Helper()
-	description, err := described()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if description == nil {
-		t.Log("the vendors' descriptions are not here, so the traffic is not checked against them")
-		return next
-	}
-	return contract.Check(description, next, func(problems ...contract.Problem) {
-		for _, problem := range problems {
-			if problem.OfRequest() || !broken.Load() {
-				t.Error(problem)
-			}
-		}
-	})
-}
+var iamAPI = contracttest.Google("iam-v1")
 
 type accountWorld struct {
 	rotationtest.World
 	iam    *gcpiam.Server
 	tokens *googlests.Server
 	issuer *gcpkeys.AccountKeys
-	broken atomic.Bool
-}
-
-func (w *accountWorld) breakDown(operation string, before, after fault.Fault) {
-	w.broken.Store(true)
-	w.iam.Faults.Before(operation).Set(before)
-	w.iam.Faults.After(operation).Set(after)
 }
 
 func openAccount(t *testing.T, line *rotationtest.Line, change func(*gcpiam.Options)) *accountWorld {
@@ -98,7 +64,7 @@ func openAccount(t *testing.T, line *rotationtest.Line, change func(*gcpiam.Opti
 	}
 	w := &accountWorld{iam: gcpiam.New(options)}
 	w.tokens = googlests.New(googlests.Options{Accounts: []googlests.Account{{Email: email, KeySet: w.iam.KeySet}}})
-	hosts := map[string]http.Handler{"iam.googleapis.com": checked(t, w.iam, &w.broken), "oauth2.googleapis.com": w.tokens}
+	hosts := map[string]http.Handler{"iam.googleapis.com": iamAPI.Requests(t, w.iam), "oauth2.googleapis.com": w.tokens}
 	var err error
 	w.issuer, err = gcpkeys.NewAccountKeys(gcpkeys.AccountOptions{
 		Email: email, Authorizer: admin,
@@ -128,9 +94,6 @@ func openAccount(t *testing.T, line *rotationtest.Line, change func(*gcpiam.Opti
 func TestAccountKeys(t *testing.T) {
 	t.Parallel()
 	pool()
-	if _, err := described(); err != nil {
-		t.Fatal(err)
-	}
 	rotationtest.TestIssuer(t, func(t *testing.T, line *rotationtest.Line) rotationtest.World { return openAccount(t, line, nil).World })
 }
 
@@ -176,7 +139,7 @@ func TestAnUploadWhoseReplyWasLostIsRepeated(t *testing.T) {
 		if order.Chosen, err = w.issuer.Choose(order); err != nil {
 			t.Fatal(err)
 		}
-		w.breakDown("upload", fault.Fault{}, fault.Fault{Status: http.StatusBadGateway, Times: 1})
+		w.iam.Faults.After("upload").Set(fault.Fault{Status: http.StatusBadGateway, Times: 1})
 		if _, err := w.issuer.Create(t.Context(), order); !errors.Is(err, rotation.ErrUnanswered) {
 			t.Errorf("got %v", err)
 		}
@@ -258,7 +221,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 			t.Parallel()
 			w := openAccount(t, &rotationtest.Line{}, test.change)
 			if test.fault.Status != 0 {
-				w.breakDown("upload", test.fault, fault.Fault{})
+				w.iam.Faults.Before("upload").Set(test.fault)
 			}
 			_, err := w.issuer.Create(t.Context(), rotation.Order{Chosen: w.Wrong})
 			if err == nil || err.Error() != "create key: "+test.want || !errors.Is(err, test.kind) {

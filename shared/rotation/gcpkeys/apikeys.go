@@ -318,7 +318,7 @@ func (k *APIKeys) Verify(ctx context.Context, value secrets.Value) error {
 func judge(reply rotation.Reply) (judged bool, err error) {
 	switch out := refusalOf(reply); {
 	case out.has("API_KEY_INVALID", "API_KEY_EXPIRED"):
-		return true, &rotation.Error{Op: "verify", Reason: "Google does not accept the key (API_KEY_INVALID)", Err: rotation.ErrRejected}
+		return true, reply.Rejected("Google does not accept the key (API_KEY_INVALID)")
 	case out.has("API_KEY_SERVICE_BLOCKED"):
 		return true, reply.Refused("the key may not be used for this API; its restrictions have to name it (api_target)")
 	case out.has("API_KEY_IP_ADDRESS_BLOCKED", "API_KEY_HTTP_REFERRER_BLOCKED", "API_KEY_ANDROID_APP_BLOCKED", "API_KEY_IOS_APP_BLOCKED"):

@@ -171,6 +171,7 @@ func TestWhatIsWrongWithAKeyIsTold(t *testing.T) {
 		kind  error
 	}{
 		{"an end", reason(400, "API_KEY_EXPIRED"), "Google does not accept the key (API_KEY_INVALID)", rotation.ErrRejected},
+		{"a list", fault.Fault{Status: 400, Body: `[{"error":{"status":"INVALID_ARGUMENT","details":[{"reason":"API_KEY_INVALID"}]}}]`}, "Google does not accept the key (API_KEY_INVALID)", rotation.ErrRejected},
 		{"another address", reason(403, "API_KEY_IP_ADDRESS_BLOCKED"), "the key may not be used from here; change the restrictions of the key in use, which are carried over", rotation.ErrRefused},
 		{"no API", reason(403, "SERVICE_DISABLED"), "the API is not enabled in the key's project; enable it", rotation.ErrRefused},
 		{"another reason", reason(403, "CONSUMER_SUSPENDED"), "Google does not accept the key (403)", rotation.ErrRejected},

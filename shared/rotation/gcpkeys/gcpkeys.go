@@ -29,13 +29,21 @@ type detail struct {
 	} `json:"violations"`
 }
 
-// refusalOf reads the error in a reply. A reply that is none, such as a proxy's page, has no status.
+// refusalOf reads the error in a reply. A reply that is none, such as a proxy's page, has no status. The Gemini API's OpenAI-compatible paths put
+// the error into a list.
 func refusalOf(reply rotation.Reply) refusal {
-	var out struct {
+	type wrapped struct {
 		Error refusal `json:"error"`
 	}
-	_ = json.Unmarshal(reply.Body, &out)
-	return out.Error
+	var one wrapped
+	var list []wrapped
+	if json.Unmarshal(reply.Body, &one) == nil {
+		return one.Error
+	}
+	if json.Unmarshal(reply.Body, &list) == nil && len(list) == 1 {
+		return list[0].Error
+	}
+	return refusal{}
 }
 
 // has reports whether the error has a reason.

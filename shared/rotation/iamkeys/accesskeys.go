@@ -210,7 +210,7 @@ func (k *AccessKeys) Verify(ctx context.Context, value secrets.Value) error {
 	}
 	switch name := notAccepted(reply); {
 	case name != "":
-		return failed("AWS does not accept the key ("+name+")", rotation.ErrRejected)
+		return reply.Rejected("AWS does not accept the key (" + name + ")")
 	case throttled(code(reply)):
 		return reply.Throttled("AWS STS is throttling (" + code(reply) + ")")
 	case reply.Status != http.StatusOK:
@@ -218,7 +218,7 @@ func (k *AccessKeys) Verify(ctx context.Context, value secrets.Value) error {
 	case xml.Unmarshal(reply.Body, &out) != nil || out.ARN == "":
 		return reply.Malformed()
 	case !strings.Contains(out.ARN, ":user/") || out.ARN[strings.LastIndexByte(out.ARN, '/')+1:] != k.user.name:
-		return failed("it is a key of somebody else than the configured user (user_name)", rotation.ErrRefused)
+		return reply.Refused("it is a key of somebody else than the configured user (user_name)")
 	}
 	return nil
 }

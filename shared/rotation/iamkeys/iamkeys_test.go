@@ -11,7 +11,7 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
-	"github.com/postern-ai/postern/localdev/contract"
+	"github.com/postern-ai/postern/localdev/contract/contracttest"
 	"github.com/postern-ai/postern/localdev/fake/awsauth"
 	"github.com/postern-ai/postern/localdev/fake/iam"
 	"github.com/postern-ai/postern/localdev/fake/sts"
@@ -78,41 +78,7 @@ func (r *role) lose(err error) {
 	r.err = err
 }
 
-// described are the service's models, which are read once.
-var described = sync.OnceValues(func() (map[string]*contract.Description, error) {
-	dir, ok := contract.Dir()
-	if !ok {
-		return nil, nil
-	}
-	models := map[string]*contract.Description{}
-	for _, service := range []string{"iam", "sts"} {
-		model, err := contract.AWS(dir, service)
-		if err != nil {
-			return nil, err
-		}
-		models[service] = model
-	}
-	return models, nil
-})
-
-func checked(t *testing.T, service string, next http.Handler) http.Handler {
-	t.Helper()
-	models, err := described()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if models == nil {
-		t.Log("the vendors' descriptions are not here, so the traffic is not checked against them")
-		return next
-	}
-	return contract.Check(models[service], next, func(problems ...contract.Problem) {
-		for _, problem := range problems {
-			if problem.OfRequest() {
-				t.Error(problem)
-			}
-		}
-	})
-}
+var iamAPI, stsAPI = contracttest.AWS("iam"), contracttest.AWS("sts")
 
 // world is an account with one user.
 type world struct {
@@ -134,8 +100,8 @@ func newWorld(late int) *world {
 func (w *world) handler(t *testing.T) http.Handler {
 	t.Helper()
 	hosts := map[string]http.Handler{
-		"iam.amazonaws.com":                    checked(t, "iam", w.iam),
-		"sts." + region + ".amazonaws.com":     checked(t, "sts", sts.New(w.iam.Lookup, region)),
+		"iam.amazonaws.com":                    iamAPI.Requests(t, w.iam),
+		"sts." + region + ".amazonaws.com":     stsAPI.Requests(t, sts.New(w.iam.Lookup, region)),
 		"bedrock." + region + ".amazonaws.com": w.iam.FoundationModels(),
 	}
 	return http.HandlerFunc(func(writer http.ResponseWriter, r *http.Request) {
@@ -162,9 +128,6 @@ func keys(ids []string) []rotation.Key {
 
 func TestAccessKeys(t *testing.T) {
 	t.Parallel()
-	if _, err := described(); err != nil {
-		t.Fatal(err)
-	}
 	rotationtest.TestIssuer(t, func(t *testing.T, line *rotationtest.Line) rotationtest.World {
 		w := newWorld(2)
 		issuer, err := iamkeys.NewAccessKeys(w.options(line.Transport(w.handler(t))))
@@ -181,9 +144,6 @@ func TestAccessKeys(t *testing.T) {
 
 func TestBedrockKeys(t *testing.T) {
 	t.Parallel()
-	if _, err := described(); err != nil {
-		t.Fatal(err)
-	}
 	rotationtest.TestIssuer(t, func(t *testing.T, line *rotationtest.Line) rotationtest.World {
 		w := newWorld(2)
 		issuer, err := iamkeys.NewBedrockKeys(w.options(line.Transport(w.handler(t))))

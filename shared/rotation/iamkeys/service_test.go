@@ -23,7 +23,7 @@ import (
 func TestTheOfficialClientAgrees(t *testing.T) {
 	t.Parallel()
 	w := newWorld(0)
-	listener := httptest.NewServer(checked(t, "iam", w.iam))
+	listener := httptest.NewServer(iamAPI.Requests(t, w.iam))
 	t.Cleanup(listener.Close)
 	options := w.options(nil)
 	options.Endpoint = listener.URL
