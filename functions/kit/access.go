@@ -4,8 +4,11 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"log/slog"
+	"maps"
 	"net/http"
 	"sync"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
@@ -59,14 +62,34 @@ func (a *Access) Stored(ref config.Reference, header Header) (identity.Authorize
 	return key{secret: s, header: header.Name, prefix: header.Prefix, principal: identity.Principal{Name: s.ref.String(), Source: "stored key"}}, nil
 }
 
-// Secret returns what reads a stored secret.
-func (a *Access) Secret(ref config.Reference) (func(context.Context) (secrets.Value, error), error) {
+// Secret returns what reads a stored secret, and what is told that somebody did
+// not accept what was read.
+func (a *Access) Secret(ref config.Reference) (read func(context.Context) (secrets.Value, error), rejected func(secrets.Value), err error) {
 	s, err := a.w.secret(ref)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return s.read, nil
+	return s.read, s.rejected, nil
 }
+
+// Prove finds out whether an upstream's stored credential would work if it were
+// this one, by getting a credential with it as a gateway does.
+func (a *Access) Prove(ctx context.Context, u *config.Upstream, value secrets.Value) error {
+	ref, err := secrets.ParseRef(u.CredentialRef.String())
+	if err != nil {
+		return err
+	}
+	k := a.w.Kit
+	k.Log, k.Audit = slog.New(slog.DiscardHandler), nil
+	k.Secrets = maps.Clone(k.Secrets)
+	k.Secrets[ref.Store] = proposed{value}
+	return k.authorize(ctx, &config.Document{Cache: config.Cache{SecretTTL: time.Minute}}, u)
+}
+
+// proposed reads as if another value were stored.
+type proposed struct{ value secrets.Value }
+
+func (p proposed) Read(context.Context, secrets.Ref) (secrets.Value, error) { return p.value, nil }
 
 // Origin is the function by the names that its platform gives it.
 func (a *Access) Origin() audit.Origin { return a.w.origin() }

@@ -10,6 +10,7 @@ import (
 	"github.com/postern-ai/postern/shared/audit"
 	"github.com/postern-ai/postern/shared/config"
 	"github.com/postern-ai/postern/shared/identity"
+	"github.com/postern-ai/postern/shared/secrets"
 )
 
 // onReplaceToken reports tokens that take the place of others, if the upstream
@@ -46,20 +47,56 @@ func (w *wiring) onReplacePrincipal(u *config.Upstream) func(context.Context, id
 	}
 }
 
-// replaced publishes the event within the request. That no bus takes it is for
-// the log to say, and never fails the caller.
+// replaced reports a credential that took the place of another one.
 func (w *wiring) replaced(ctx context.Context, u *config.Upstream, what audit.TokenRotated) {
 	what.Function = w.origin()
 	what.Upstream, what.Provider, what.AuthType = u.Name, string(u.Provider), string(u.AuthType)
 	what.CredentialRef = u.CredentialRef.String()
 	event, err := what.Event(time.Now())
+	w.report(ctx, u, event, err)
+}
+
+// onFallback reports that an upstream has rejected the current version of its
+// stored key: either the key is not known there yet, or it has been revoked too
+// early.
+func (w *wiring) onFallback(d *config.Document) func(context.Context, secrets.Ref, secrets.Cached) {
+	upstreams := map[secrets.Ref]*config.Upstream{}
+	for i := range d.Upstreams {
+		u := &d.Upstreams[i]
+		if ref, err := secrets.ParseRef(u.CredentialRef.String()); err == nil && u.CredentialRef != "" {
+			upstreams[ref] = u
+		}
+	}
+	marks := w.fingerprints()
+	return func(ctx context.Context, ref secrets.Ref, used secrets.Cached) {
+		w.Log.WarnContext(ctx, "the current version of a stored key was rejected, and the previous one is used", slog.String("metric", "upstream_auth_fallback"),
+			slog.String("secret", ref.String()), slog.String("rejected", used.Rejected.Version), slog.String("used", used.Version))
+		u, ok := upstreams[ref]
+		if !ok || w.Audit == nil {
+			return
+		}
+		key := func(s secrets.Secret) audit.Key {
+			return audit.Key{Version: s.Version, Fingerprint: marks.Of(s.Value.Reveal()), Created: s.Created, Expires: s.Expires}
+		}
+		event, err := audit.KeyFallbackUsed{
+			Function: w.origin(), Upstream: u.Name, Provider: string(u.Provider), CredentialRef: u.CredentialRef.String(),
+			Rejected: key(used.Rejected), Used: key(used.Secret),
+		}.Event(time.Now())
+		w.report(ctx, u, event, err)
+	}
+}
+
+// report publishes an event within the request. That no bus takes it is for the
+// log to say, and never fails the caller.
+func (w *wiring) report(ctx context.Context, u *config.Upstream, event audit.Event, err error) {
+	failed := func(ctx context.Context, err error) {
+		w.Log.ErrorContext(ctx, "what became of a credential could not be reported", slog.String("upstream", u.Name), slog.String("error", err.Error()))
+	}
 	if err != nil {
-		w.Log.ErrorContext(ctx, "a replaced credential could not be reported", slog.String("upstream", u.Name), slog.String("error", err.Error()))
+		failed(ctx, err)
 		return
 	}
-	audit.Inline{Publisher: w.Audit, OnFailure: func(ctx context.Context, f audit.Failure) {
-		w.Log.ErrorContext(ctx, "a replaced credential could not be reported", slog.String("upstream", u.Name), slog.String("error", f.Err.Error()))
-	}}.Publish(identity.WithoutTrail(ctx), event)
+	audit.Inline{Publisher: w.Audit, OnFailure: func(ctx context.Context, f audit.Failure) { failed(ctx, f.Err) }}.Publish(identity.WithoutTrail(ctx), event)
 }
 
 // origin is the function by the names that its platform gives it.

@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/postern-ai/postern/shared/config"
 	"github.com/postern-ai/postern/shared/identity"
@@ -20,6 +21,49 @@ import (
 type vault struct {
 	stores secrets.Stores
 	cache  *secrets.Cache
+	// onFallback is told of an upstream that has rejected the current version of
+	// a secret and gets the previous one. Nil means that nobody is.
+	onFallback func(ctx context.Context, ref secrets.Ref, used secrets.Cached)
+
+	mu   sync.Mutex
+	told map[string]time.Time // by the versions that it was told of
+}
+
+// overlap is for how long an old version may stand in for the current one: as
+// long as the document's rotations may keep it alive.
+func overlap(d *config.Document) time.Duration {
+	longest := 24 * time.Hour
+	for _, k := range d.Rotation.Keys {
+		longest = max(longest, k.Grace, k.MaxGrace)
+	}
+	return longest
+}
+
+// fallbackPause is how long nothing is said of a fallback that goes on.
+const (
+	fallbackPause = time.Hour
+	mostTold      = 256
+)
+
+// fellBack tells once an hour that the previous version of a secret is used.
+func (v *vault) fellBack(ctx context.Context, ref secrets.Ref, used secrets.Cached) {
+	if v.onFallback == nil {
+		return
+	}
+	key, now := ref.String()+" "+used.Rejected.Version+" "+used.Version, time.Now().Round(0)
+	v.mu.Lock()
+	last, ok := v.told[key]
+	silent := ok && now.Sub(last) < fallbackPause
+	if !silent {
+		if len(v.told) >= mostTold {
+			clear(v.told)
+		}
+		v.told[key] = now
+	}
+	v.mu.Unlock()
+	if !silent {
+		v.onFallback(ctx, ref, used)
+	}
 }
 
 func newVault(k Kit, d *config.Document) *vault {
@@ -29,8 +73,8 @@ func newVault(k Kit, d *config.Document) *vault {
 			return err == nil && u.AuditOnRotate && stored == ref
 		})
 	}
-	return &vault{stores: k.Secrets, cache: secrets.NewCache(k.Secrets, secrets.CacheOptions{
-		TTL: d.Cache.SecretTTL,
+	return &vault{stores: k.Secrets, told: map[string]time.Time{}, cache: secrets.NewCache(k.Secrets, secrets.CacheOptions{
+		TTL: d.Cache.SecretTTL, Grace: overlap(d),
 		OnStale: func(ctx context.Context, s secrets.Stale) {
 			k.Log.WarnContext(ctx, "the secret store cannot be asked; the value that it last gave stays in use",
 				slog.String("secret", s.Ref.String()), slog.String("version", s.Version),
@@ -74,7 +118,11 @@ func (s secret) read(ctx context.Context) (secrets.Value, error) {
 	if !s.kept() {
 		return s.vault.stores.Read(ctx, s.ref)
 	}
-	return s.vault.cache.Read(ctx, s.ref)
+	cached, err := s.vault.cache.Get(ctx, s.ref)
+	if err == nil && cached.Fallback {
+		s.vault.fellBack(ctx, s.ref, cached)
+	}
+	return cached.Value, err
 }
 
 // rejected makes the next read ask the store again.

@@ -39,6 +39,7 @@ func newWiring(k Kit, d *config.Document) (*wiring, error) {
 		Kit: k, vault: newVault(k, d),
 		identities: map[string]*sigv4.Identity{}, roles: map[string]*sigv4.Roles{}, tokens: map[string]*identity.Cache{},
 	}
+	w.vault.onFallback = w.onFallback(d)
 	if d.Cache.Redis == nil {
 		return w, nil
 	}

@@ -53,6 +53,12 @@ func (r *Rotator) issuer(k *config.RotatedKey, u *config.Upstream) (making, erro
 		return r.entra(k, u)
 	case config.IssuerAWSIAM, config.IssuerBedrockAPIKey:
 		return r.iam(k, u)
+	case config.IssuerGCPServiceAccount, config.IssuerGCPAPIKey:
+		return r.google(k, u)
+	case config.IssuerOAuthClient:
+		return r.oauthClient(u)
+	case config.IssuerWebhook:
+		return r.webhook(k, u)
 	}
 	return making{}, fmt.Errorf("the issuer %s is not linked into this function", k.Issuer)
 }
@@ -116,12 +122,12 @@ func (r *Rotator) azure(k *config.RotatedKey, scope string) (secrets.Authorizer,
 }
 
 func (r *Rotator) azureOpenAI(k *config.RotatedKey, u *config.Upstream) (making, error) {
-	endpoint, scope := azurekeys.Public, "https://management.azure.com/.default"
+	endpoint, scope := azurekeys.Public, azurekeys.PublicScope
 	switch k.AzureCloud {
 	case config.AzureUSGovernment:
-		endpoint, scope = azurekeys.USGovernment, "https://management.usgovcloudapi.net/.default"
+		endpoint, scope = azurekeys.USGovernment, azurekeys.USGovernmentScope
 	case config.AzureChina:
-		endpoint, scope = azurekeys.China, "https://management.chinacloudapi.cn/.default"
+		endpoint, scope = azurekeys.China, azurekeys.ChinaScope
 	}
 	manager, err := r.azure(k, scope)
 	if err != nil {
@@ -135,12 +141,12 @@ func (r *Rotator) azureOpenAI(k *config.RotatedKey, u *config.Upstream) (making,
 }
 
 func (r *Rotator) entra(k *config.RotatedKey, u *config.Upstream) (making, error) {
-	endpoint, scope := entrakeys.Public, "https://graph.microsoft.com/.default"
+	endpoint, scope := entrakeys.Public, entrakeys.PublicScope
 	switch k.AzureCloud {
 	case config.AzureUSGovernment:
-		endpoint, scope = entrakeys.USGovernment, "https://graph.microsoft.us/.default"
+		endpoint, scope = entrakeys.USGovernment, entrakeys.USGovernmentScope
 	case config.AzureChina:
-		endpoint, scope = entrakeys.China, "https://microsoftgraph.chinacloudapi.cn/.default"
+		endpoint, scope = entrakeys.China, entrakeys.ChinaScope
 	}
 	graph, err := r.azure(k, scope)
 	if err != nil {
@@ -169,7 +175,7 @@ func (r *Rotator) iam(k *config.RotatedKey, u *config.Upstream) (making, error) 
 		User: k.UserName, Region: region, Credentials: credentials, Endpoint: r.kit.Getenv("AWS_ENDPOINT_URL_IAM"), Transport: r.clock,
 	}
 	if k.Issuer == config.IssuerBedrockAPIKey {
-		options.VerifyEndpoint = r.kit.Getenv("AWS_ENDPOINT_URL_BEDROCK_RUNTIME")
+		options.VerifyEndpoint = r.kit.Getenv("AWS_ENDPOINT_URL_BEDROCK")
 		return by(iamkeys.NewBedrockKeys(options))
 	}
 	options.VerifyEndpoint = r.kit.Getenv("AWS_ENDPOINT_URL_STS")

@@ -9,16 +9,12 @@ package rotatekit
 import (
 	"cmp"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net/http"
 	"os"
 	"time"
-
-	"github.com/go-json-experiment/json"
 
 	"github.com/postern-ai/postern/functions/kit"
 	"github.com/postern-ai/postern/shared/audit"
@@ -101,16 +97,6 @@ func (k Kit) gateway() kit.Kit {
 	return kit.Kit{Cloud: k.Cloud, Getenv: k.Getenv, Log: k.Log, Secrets: k.Secrets, Audit: k.Audit, HTTP: k.HTTP}
 }
 
-// hashOf is the hash of the document, by which events say what they followed.
-func hashOf(d *config.Document) (string, error) {
-	text, err := json.Marshal(d, json.Deterministic(true))
-	if err != nil {
-		return "", fmt.Errorf("hash the document: %w", err)
-	}
-	sum := sha256.Sum256(text)
-	return hex.EncodeToString(sum[:]), nil
-}
-
 // allowance is what the computed grace has besides: for clocks that differ, and
 // for a tick of the schedule.
 const allowance = 5 * time.Minute
@@ -169,6 +155,9 @@ func (r *Rotator) Credentials() map[secrets.Ref]string {
 func (r *Rotator) Run(ctx context.Context) (Report, error) {
 	keys, err := r.job.Run(ctx)
 	tokens, refused := r.kit.gateway().Refresh(ctx, r.document)
+	if changed := r.follow(ctx); changed != nil && !errors.Is(changed, ledger.ErrConflict) {
+		refused = errors.Join(refused, changed)
+	}
 	r.kit.Log.InfoContext(ctx, "rotation run", slog.String("keys", keys.String()), slog.Int("tokens", len(tokens)))
 	return Report{Report: keys, Tokens: tokens}, errors.Join(err, refused)
 }

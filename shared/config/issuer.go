@@ -71,7 +71,7 @@ func Issuers() []Making {
 			Where: []span{of(CustomOpenAI).with(APIKey)}, Needs: []string{"project_id", "api_target"}, Takes: accessGoogle},
 		{Issuer: IssuerWebhook, How: "whatever a service of your own makes, which answers signed requests",
 			Where: []span{of()}, Needs: []string{"admin_ref", "webhook_url"},
-			Takes: []string{"overlap", "recovery", "named", "last_used", "max_live"}, Alone: true},
+			Takes: []string{"overlap", "recovery", "disables", "expires", "named", "last_used", "max_live"}, Alone: true},
 	}
 }
 

@@ -56,10 +56,14 @@ type RotatedKey struct {
 	ServiceAccountEmail string `json:"service_account_email,omitzero"`
 	// APITarget is the Google API that the keys are limited to, such as generativelanguage.googleapis.com.
 	APITarget string `json:"api_target,omitzero"`
-	// WebhookURL is where the signed requests go. Overlap, Recovery, Named, LastUsed and MaxLive declare what the service behind it can do.
+	// WebhookURL is where the signed requests go. The others declare what the service behind it can do: how keys overlap (parallel, two_slots
+	// or in_place), what becomes of one whose making was interrupted (listed, readable or chosen), and whether keys can be stopped without
+	// being ended, get an end, carry the name that they are ordered under, and tell when they were last used.
 	WebhookURL string `json:"webhook_url,omitzero"`
 	Overlap    string `json:"overlap,omitzero"`
 	Recovery   string `json:"recovery,omitzero"`
+	Disables   bool   `json:"disables,omitzero"`
+	Expires    bool   `json:"expires,omitzero"`
 	Named      bool   `json:"named,omitzero"`
 	LastUsed   bool   `json:"last_used,omitzero"`
 	MaxLive    int    `json:"max_live,omitzero"`
@@ -113,8 +117,10 @@ func keyOptionsOf() []keyOption {
 		{"service_account_email", text(isServiceAccount, "the e-mail address of a service account", func(k *RotatedKey) *string { return &k.ServiceAccountEmail })},
 		{"api_target", text(func(s string) bool { return made(s, 4, 253, small+digits+".-") }, "an API such as generativelanguage.googleapis.com", func(k *RotatedKey) *string { return &k.APITarget })},
 		{"webhook_url", address(func(k *RotatedKey) *string { return &k.WebhookURL })},
-		{"overlap", choice(func(k *RotatedKey, s string) { k.Overlap = s }, "parallel", "in_place")},
-		{"recovery", choice(func(k *RotatedKey, s string) { k.Recovery = s }, "listed", "readable")},
+		{"overlap", choice(func(k *RotatedKey, s string) { k.Overlap = s }, "parallel", "two_slots", "in_place")},
+		{"recovery", choice(func(k *RotatedKey, s string) { k.Recovery = s }, "listed", "readable", "chosen")},
+		{"disables", func(p place, k *RotatedKey) { k.Disables, _ = p.flag() }},
+		{"expires", func(p place, k *RotatedKey) { k.Expires, _ = p.flag() }},
 		{"named", func(p place, k *RotatedKey) { k.Named, _ = p.flag() }},
 		{"last_used", func(p place, k *RotatedKey) { k.LastUsed, _ = p.flag() }},
 		{"max_live", func(p place, k *RotatedKey) { n, _ := p.number(1, 1000); k.MaxLive = int(n) }},

@@ -68,6 +68,8 @@ type Cached struct {
 	Secret
 	// Fallback says that this is the previous version, because an upstream has rejected the current one.
 	Fallback bool
+	// Rejected is that current version, with a Fallback.
+	Rejected Secret
 	// Stale says that the store could not be asked when it should have been.
 	Stale bool
 }

@@ -65,7 +65,7 @@ func (e *entry) fresh(now time.Time, options CacheOptions) bool {
 func (e *entry) answer(now time.Time, options CacheOptions) Cached {
 	stale := e.failure != nil && !e.fresh(now, options)
 	if within(now, e.current.rejected, rejection) && e.standIn(now, options.Grace) {
-		return Cached{Secret: e.previous.secret, Fallback: true, Stale: stale}
+		return Cached{Secret: e.previous.secret, Fallback: true, Rejected: e.current.secret, Stale: stale}
 	}
 	return Cached{Secret: e.current.secret, Stale: stale}
 }
