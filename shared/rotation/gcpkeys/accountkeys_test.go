@@ -147,6 +147,9 @@ func TestAnUploadWhoseReplyWasLostIsRepeated(t *testing.T) {
 		if all := w.iam.Keys(); err != nil || len(all) != 1 || all[0] != id {
 			t.Errorf("there are %v, identified %q, error %v", all, id, err)
 		}
+		if found, err := w.issuer.Find(t.Context(), ""); err != nil || len(found) != 1 || !found[0].Created.Equal(time.Now().Truncate(time.Second)) {
+			t.Errorf("found %+v at %v, error %v", found, time.Now(), err)
+		}
 		issued, err := w.issuer.Create(t.Context(), order)
 		if all := w.iam.Keys(); err != nil || len(all) != 1 || issued.Key.ID != id || !issued.Key.Expires.Equal(order.Expires) {
 			t.Errorf("there are %v, made %+v, error %v", all, issued.Key, err)

@@ -24,8 +24,6 @@ import (
 
 const (
 	keyBits = 2048
-	// backdated is how much earlier than now a key begins to be valid, for clocks that are behind.
-	backdated = 5 * time.Minute
 	// unlimited is how long a key is valid that was ordered without an end, which is what Google gives those that it makes.
 	unlimited = 10 * 365 * 24 * time.Hour
 	// assertionLife is how long the assertion of a verification is good.
@@ -81,7 +79,8 @@ func (k *AccountKeys) Choose(order rotation.Order) (secrets.Value, error) {
 	return value, nil
 }
 
-// selfSign returns a certificate of a key, which is valid until its end.
+// selfSign returns a certificate of a key, which is valid until its end. It begins now, since Google says of an uploaded key that it was made
+// when its certificate begins, and a rotation tells keys apart by that.
 func selfSign(private *rsa.PrivateKey, ends time.Time) ([]byte, error) {
 	now := time.Now().Truncate(time.Second)
 	if ends.IsZero() {
@@ -92,7 +91,7 @@ func selfSign(private *rsa.PrivateKey, ends time.Time) ([]byte, error) {
 		return nil, err
 	}
 	template := &x509.Certificate{
-		SerialNumber: serial, Subject: pkix.Name{CommonName: "unused"}, NotBefore: now.Add(-backdated), NotAfter: ends,
+		SerialNumber: serial, Subject: pkix.Name{CommonName: "unused"}, NotBefore: now, NotAfter: ends,
 		KeyUsage: x509.KeyUsageDigitalSignature, BasicConstraintsValid: true,
 	}
 	return x509.CreateCertificate(rand.Reader, template, template, private.Public(), private)
