@@ -22,22 +22,36 @@ func (w *wiring) sigv4(u *config.Upstream) (identity.Authorizer, error) {
 	if u.Provider == config.CustomOpenAI {
 		service = cmp.Or(u.AWSService, "execute-api")
 	}
-	sign := func(who *sigv4.Identity, err error) (identity.Authorizer, error) {
+	// at returns who is at the end of some roles.
+	sign := func(at func(...sigv4.Role) (*sigv4.Identity, error), roles []sigv4.Role) (identity.Authorizer, error) {
+		options := sigv4.Options{Service: service, Region: u.AWSRegion}
+		last := len(u.AWSRoles) - 1
+		each := last >= 0 && u.AWSRoles[last].PerCaller
+		before := roles
+		if each {
+			before = roles[:len(roles)-1]
+		}
+		who, err := at(before...)
 		if err != nil {
 			return nil, err
 		}
-		return sigv4.New(sigv4.Options{Service: service, Region: u.AWSRegion, Identity: who})
+		if each {
+			return sigv4.NewPerCaller(sigv4.PerCallerOptions{Options: options, Roles: w.rolesFrom(u, who), Role: roles[len(roles)-1]})
+		}
+		options.Identity = who
+		return sigv4.New(options)
 	}
+	chain := func(roles ...sigv4.Role) (*sigv4.Identity, error) { return w.chain(u, roles) }
 	roles := rolesOf(u)
 	if u.CredentialRef == "" {
-		return sign(w.chain(u, roles))
+		return sign(chain, roles)
 	}
 	return w.stored(u, func(s secret, value secrets.Value) (identity.Authorizer, error) {
 		if role, ok, err := parseRole(value); ok {
 			if err != nil {
 				return nil, err
 			}
-			return sign(w.chain(u, append([]sigv4.Role{role}, roles...)))
+			return sign(chain, append([]sigv4.Role{role}, roles...))
 		}
 		keys, err := sigv4.ParseStaticKeys(value)
 		if err != nil {
@@ -50,14 +64,16 @@ func (w *wiring) sigv4(u *config.Upstream) (identity.Authorizer, error) {
 			}),
 			Getenv: w.Getenv, Refresh: refreshOf(u),
 		})
-		if len(roles) == 0 {
-			return sign(from, nil)
-		}
-		assumed, err := w.newRoles(u, from)
-		if err != nil {
-			return nil, err
-		}
-		return sign(assumed.Assume(roles...))
+		return sign(func(roles ...sigv4.Role) (*sigv4.Identity, error) {
+			if len(roles) == 0 {
+				return from, nil
+			}
+			assumed, err := sigv4.NewRoles(w.rolesFrom(u, from))
+			if err != nil {
+				return nil, err
+			}
+			return assumed.Assume(roles...)
+		}, roles)
 	})
 }
 
@@ -112,7 +128,7 @@ func (w *wiring) assume(u *config.Upstream, from *sigv4.Identity, roles []sigv4.
 	var err error
 	assumed := shared(w, w.roles, fmt.Sprintf("%p %s", from, identityKey(u)), func() *sigv4.Roles {
 		var made *sigv4.Roles
-		made, err = w.newRoles(u, from)
+		made, err = sigv4.NewRoles(w.rolesFrom(u, from))
 		return made
 	})
 	if err != nil {
@@ -121,8 +137,9 @@ func (w *wiring) assume(u *config.Upstream, from *sigv4.Identity, roles []sigv4.
 	return assumed.Assume(roles...)
 }
 
-func (w *wiring) newRoles(u *config.Upstream, from *sigv4.Identity) (*sigv4.Roles, error) {
-	return sigv4.NewRoles(sigv4.RolesOptions{STSOptions: w.sts(u), From: from, Refresh: refreshOf(u), OnReplace: w.onReplacePrincipal(u)})
+// rolesFrom says how an identity assumes the roles of an upstream.
+func (w *wiring) rolesFrom(u *config.Upstream, from *sigv4.Identity) sigv4.RolesOptions {
+	return sigv4.RolesOptions{STSOptions: w.sts(u), From: from, Refresh: refreshOf(u), OnReplace: w.onReplacePrincipal(u)}
 }
 
 // sts asks in the function's own region, and outside AWS in the upstream's.

@@ -31,8 +31,8 @@ locals {
   # role before them.
   chains = [for u in local.upstreams : [for r in u.options.aws_roles : {
     arn  = try(r.role_arn, r)
-    tags = can(r.session_tags)
-    id   = can(r.source_identity)
+    tags = can(r.session_tags) || try(tobool(r.per_caller), false)
+    id   = can(r.source_identity) || try(tobool(r.per_caller), false)
   }] if can(u.options.aws_roles) && !u.stored]
   first_roles = [for c in local.chains : c[0]]
 

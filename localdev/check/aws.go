@@ -61,7 +61,7 @@ func (w *writer) chain() string {
 		return ""
 	}
 	first := roles[0]
-	if first.ExternalID != "" || first.SourceIdentity != "" || len(first.SessionTags) > 0 {
+	if first.ExternalID != "" || first.SourceIdentity != "" || len(first.SessionTags) > 0 || first.PerCaller {
 		w.impossible = "the first role is assumed with the platform's token, which carries no external id, source identity or session tags; put another role before it"
 		return ""
 	}
@@ -96,6 +96,13 @@ func (w *writer) assume(from string, roles []config.AWSRole) string {
 		}
 		if r.SourceIdentity != "" {
 			extra += ", with the source identity " + r.SourceIdentity
+			allow += ", sts:SetSourceIdentity"
+		}
+		if r.PerCaller {
+			extra += ", for each caller by itself, who is the source identity and in the session tag postern_caller_id"
+			if len(r.SessionTags) == 0 {
+				allow += ", sts:TagSession"
+			}
 			allow += ", sts:SetSourceIdentity"
 		}
 		condition := ""

@@ -17,6 +17,8 @@ func (u *Upstream) Attributes() Attribution {
 	switch {
 	case u.Attribution != "":
 		return u.Attribution
+	case len(u.AWSRoles) > 0 && u.AWSRoles[len(u.AWSRoles)-1].PerCaller:
+		return ByHash
 	case u.Provider == CustomOpenAI:
 		return ByNothing // a server may refuse what it does not know
 	}

@@ -226,6 +226,8 @@ type AWSRole struct {
 	TransitiveTags []string `json:"transitive_tags,omitzero"`
 	// SourceIdentity stays with the session through the whole chain.
 	SourceIdentity string `json:"source_identity,omitzero"`
+	// PerCaller has the role assumed for each caller, who is then the source identity and in the session's tags. Only the last role has it.
+	PerCaller bool `json:"per_caller,omitzero"`
 	// Duration is how long the session lives: 15 minutes to 12 hours, but at most an hour for a role that a role assumes. Zero
 	// means an hour.
 	Duration time.Duration `json:"duration,omitzero"`

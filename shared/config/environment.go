@@ -256,9 +256,9 @@ func (d *Document) settleIdentity(u *Upstream, path string, e environment) []Pro
 func (u *Upstream) settle(path string, cloud Cloud, getenv func(string) string) []Problem {
 	var problems []Problem
 	if len(u.AWSRoles) > 0 && cloud != AWS && u.CredentialRef == "" {
-		if first := u.AWSRoles[0]; first.ExternalID != "" || first.SourceIdentity != "" || len(first.SessionTags) > 0 {
+		if first := u.AWSRoles[0]; first.ExternalID != "" || first.SourceIdentity != "" || len(first.SessionTags) > 0 || first.PerCaller {
 			problems = append(problems, Problem{
-				Path: path + ".aws_roles[0]", Message: "outside AWS the first role is assumed with the platform's token, which carries no external_id, source_identity or session_tags",
+				Path: path + ".aws_roles[0]", Message: "outside AWS the first role is assumed with the platform's token, which carries no external_id, source_identity, session_tags or per_caller",
 				Remedy: "give them to a role further on in the chain",
 			})
 		}

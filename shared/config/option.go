@@ -234,7 +234,27 @@ const (
 	tagCharacters = letters + digits + " _.:/=+-@"
 )
 
-func readRoles(p place, u *Upstream) { u.AWSRoles = p.roles() }
+func readRoles(p place, u *Upstream) {
+	u.AWSRoles = p.roles()
+	for i, r := range u.AWSRoles {
+		at := func(name string) place {
+			o, _ := p.list()[i].object()
+			value, _ := o.field(name)
+			return value
+		}
+		switch {
+		case u.AWSRoles[len(u.AWSRoles)-1].PerCaller && r.SourceIdentity != "":
+			at("source_identity").wrong("the source identity is the caller, because the last role has per_caller", "keep one of the two")
+		case r.PerCaller && i < len(u.AWSRoles)-1:
+			at("per_caller").wrong("further roles would be assumed for each caller too", "give it to the last role")
+		}
+		for _, tag := range []string{"postern_caller", "postern_caller_id"} {
+			if _, taken := r.SessionTags[tag]; taken && r.PerCaller {
+				at("session_tags").wrong(fmt.Sprintf("the tag %s says who called, because the role has per_caller", tag), "remove it")
+			}
+		}
+	}
+}
 
 func (p place) roles() []AWSRole {
 	items := p.list()
@@ -285,6 +305,9 @@ func readRole(item place, chained bool) (AWSRole, bool) {
 		}
 	}
 	readTags(o, &r)
+	if p, ok := o.field("per_caller"); ok {
+		r.PerCaller, _ = p.flag()
+	}
 	if p, ok := o.field("duration"); ok {
 		most := mostSession
 		if chained {

@@ -126,7 +126,12 @@ func keyOptionsOf() []keyOption {
 		{"max_live", func(p place, k *RotatedKey) { n, _ := p.number(1, 1000); k.MaxLive = int(n) }},
 
 		{"aws_region", text(isRegion, "a region such as eu-central-1", func(k *RotatedKey) *string { return &k.AWSRegion })},
-		{"aws_roles", func(p place, k *RotatedKey) { k.AWSRoles = p.roles() }},
+		{"aws_roles", func(p place, k *RotatedKey) {
+			k.AWSRoles = p.roles()
+			if slices.ContainsFunc(k.AWSRoles, func(r AWSRole) bool { return r.PerCaller }) {
+				p.wrong("a rotation has no callers", "remove per_caller")
+			}
+		}},
 		{"azure_tenant_id", text(isTenant, "the tenant's id (a GUID) or one of its domains", func(k *RotatedKey) *string { return &k.AzureTenantID })},
 		{"azure_client_id", text(isGUID, "the client id (a GUID) of a managed identity or an app registration", func(k *RotatedKey) *string { return &k.AzureClientID })},
 		{"azure_cloud", choice(func(k *RotatedKey, s string) { k.AzureCloud = s }, AzurePublic, AzureUSGovernment, AzureChina)},

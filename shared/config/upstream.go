@@ -90,6 +90,9 @@ func (l *loader) promises(o object, u *Upstream) {
 		if u.Attribution == ByName && u.Provider != Bedrock && u.Provider != Vertex {
 			p.wrong("the service has no place for the names of callers", "use attribution: hash")
 		}
+		if last := len(u.AWSRoles) - 1; u.Attribution == ByNothing && last >= 0 && u.AWSRoles[last].PerCaller {
+			p.wrong("the last of aws_roles has per_caller, which tells AWS who calls", "keep one of the two")
+		}
 	}
 	if p, ok := o.field("audit_on_rotate"); ok {
 		u.AuditOnRotate, _ = p.flag()

@@ -52,7 +52,7 @@ func (x *exchange) permit(req *chat.Request, route config.Route) (*chat.Request,
 	if d.Grant.MaxTokens > 0 && route.Upstream.Provider == config.CustomOpenAI {
 		upstream.MaxTokens, upstream.MaxCompletionTokens = upstream.OutputLimit(), nil
 	}
-	attribute(x.principal, route.Upstream, &upstream)
+	x.ctx = attribute(x.ctx, x.principal, route.Upstream, &upstream)
 	return &upstream, nil
 }
 

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"maps"
@@ -9,6 +10,7 @@ import (
 	"github.com/postern-ai/postern/shared/caller"
 	"github.com/postern-ai/postern/shared/chat"
 	"github.com/postern-ai/postern/shared/config"
+	"github.com/postern-ai/postern/shared/identity"
 )
 
 // The labels by which an upstream's own records say who called. What a caller
@@ -21,10 +23,15 @@ const (
 // attribute tells the upstream who calls, each in the place that it has: labels
 // that end up in the invocation log of Bedrock and the billing of Google, and
 // the identifier by which OpenAI and Anthropic tell one end user from another.
-func attribute(p *caller.Principal, u *config.Upstream, req *chat.Request) {
+// The context is for whoever signs: AWS is told with the credential, too.
+func attribute(ctx context.Context, p *caller.Principal, u *config.Upstream, req *chat.Request) context.Context {
 	how, id := u.Attributes(), owner(p)
 	if how == config.ByNothing {
-		return
+		return ctx
+	}
+	who := identity.Caller{ID: id}
+	if how == config.ByName {
+		who.Name = p.Name
 	}
 	switch u.Provider {
 	case config.Bedrock, config.Vertex:
@@ -45,6 +52,7 @@ func attribute(p *caller.Principal, u *config.Upstream, req *chat.Request) {
 	default:
 		req.User = within(id, req.User)
 	}
+	return identity.WithCaller(ctx, who)
 }
 
 // within is a caller's end user: another one for each caller, whatever the

@@ -9,6 +9,7 @@ import (
 	"github.com/postern-ai/postern/shared/caller"
 	"github.com/postern-ai/postern/shared/chat"
 	"github.com/postern-ai/postern/shared/config"
+	"github.com/postern-ai/postern/shared/identity"
 )
 
 func TestUpstreamsAreToldWhoCalls(t *testing.T) {
@@ -47,9 +48,12 @@ func TestUpstreamsAreToldWhoCalls(t *testing.T) {
 			t.Parallel()
 			req := chat.Request{User: c.sent.User, SafetyIdentifier: c.sent.Safety, Metadata: c.sent.Metadata}
 			before := len(c.sent.Metadata)
-			attribute(alice, &config.Upstream{Provider: c.provider, Attribution: c.how}, &req)
+			ctx := attribute(t.Context(), alice, &config.Upstream{Provider: c.provider, Attribution: c.how}, &req)
 			if diff := cmp.Diff(c.want, told{req.User, req.SafetyIdentifier, req.Metadata}); diff != "" {
 				t.Errorf("(-want +got):\n%s", diff)
+			}
+			if got := identity.CallerOf(ctx); got.ID != map[bool]string{true: "", false: id}[c.name == "nobody is told who is not to be" || c.name == "another server is not told"] || (got.Name != "") != (c.how == config.ByName) {
+				t.Errorf("whoever signs is told %+v", got)
 			}
 			if len(c.sent.Metadata) != before {
 				t.Error("the caller's own metadata were changed")
