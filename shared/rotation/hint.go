@@ -40,16 +40,17 @@ func (h Hint) Matches(value secrets.Value) bool {
 
 // IdentifyByHint returns the id of the one key whose hint is that of a secret, and the empty text if there is none. If there are several, the
 // secret does not tell which key it is, and the error is [ErrRefused].
-func IdentifyByHint(value secrets.Value, hints []Hint) (string, error) {
+func IdentifyByHint[K any](value secrets.Value, keys []K, hint func(K) Hint) (string, error) {
 	id := ""
-	for _, hint := range hints {
-		if !hint.Matches(value) {
+	for _, key := range keys {
+		h := hint(key)
+		if !h.Matches(value) {
 			continue
 		}
 		if id != "" {
 			return "", &Error{Op: "identify", Reason: "more than one key looks like the stored one", Err: ErrRefused}
 		}
-		id = hint.ID
+		id = h.ID
 	}
 	return id, nil
 }

@@ -54,11 +54,12 @@ func TestAHintShowsWhichKeyItIs(t *testing.T) {
 			t.Errorf("%q: got %v", hint, got)
 		}
 	}
-	id, err := rotation.IdentifyByHint(value, []rotation.Hint{{ID: "1", Text: "sk-ab...xyz"}, {ID: "2", Text: "sk-ab...123"}})
+	itself := func(h rotation.Hint) rotation.Hint { return h }
+	id, err := rotation.IdentifyByHint(value, []rotation.Hint{{ID: "1", Text: "sk-ab...xyz"}, {ID: "2", Text: "sk-ab...123"}}, itself)
 	if id != "1" || err != nil {
 		t.Errorf("got %q, error %v", id, err)
 	}
-	id, err = rotation.IdentifyByHint(value, []rotation.Hint{{ID: "1", Text: "sk-ab...xyz"}, {ID: "2", Text: "sk-ab...xyz"}})
+	id, err = rotation.IdentifyByHint(value, []rotation.Hint{{ID: "1", Text: "sk-ab...xyz"}, {ID: "2", Text: "sk-ab...xyz"}}, itself)
 	if id != "" || !errors.Is(err, rotation.ErrRefused) {
 		t.Errorf("got %q, error %v", id, err)
 	}

@@ -22,6 +22,17 @@ func AWS(service string) *Description { return describe(contract.AWS, service) }
 // Google returns the description of an API of Google's, such as pubsub-v1.
 func Google(api string) *Description { return describe(contract.Google, api) }
 
+// OpenAI returns OpenAI's description, as a service departs from it that is of another age.
+func OpenAI(variant contract.Variant) *Description {
+	return describe(func(dir, _ string) (*contract.Description, error) {
+		description, err := contract.OpenAI(dir)
+		if err != nil {
+			return nil, err
+		}
+		return description.With(variant), nil
+	}, "")
+}
+
 func describe(read func(dir, name string) (*contract.Description, error), name string) *Description {
 	return &Description{sync.OnceValues(func() (*contract.Description, error) {
 		dir, ok := contract.Dir()

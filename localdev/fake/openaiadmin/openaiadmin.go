@@ -27,6 +27,8 @@ type Options struct {
 	Project string
 	// Older is the API in which a key of a service account cannot be deleted, and has no end of its own.
 	Older bool
+	// Archived says that the project takes no keys any more.
+	Archived bool
 }
 
 // Account is a service account.

@@ -146,8 +146,11 @@ func (s *Server) createAccount(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	end, wrong := s.end(in.life)
-	if in.Name == "" {
+	switch {
+	case in.Name == "":
 		wrong = &problem{status: http.StatusBadRequest, param: "name", message: "Missing required parameter: 'name'."}
+	case s.options.Archived:
+		wrong = &problem{status: http.StatusBadRequest, message: "Project is archived."}
 	}
 	if wrong != nil {
 		refuse(w, *wrong)

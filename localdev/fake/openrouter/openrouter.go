@@ -14,8 +14,12 @@ import (
 	"github.com/postern-ai/postern/localdev/fake/strictjson"
 )
 
-// page is how many keys a list has at most.
-const page = 100
+const (
+	// page is how many keys a list has at most.
+	page = 100
+	// workspace is the id of the only workspace, which is the default one.
+	workspace = "0df9e665-d932-5740-b2c7-b52af166bc11"
+)
 
 // Options says who may manage keys.
 type Options struct {
@@ -119,6 +123,9 @@ func (s *Server) create(w http.ResponseWriter, r *http.Request) {
 	case in.Name == "":
 		refuse(w, http.StatusBadRequest, "name is required")
 		return
+	case in.WorkspaceID != nil && *in.WorkspaceID != workspace:
+		refuse(w, http.StatusBadRequest, "there is no such workspace")
+		return
 	case in.Limit != nil && *in.Limit < 0:
 		refuse(w, http.StatusBadRequest, "limit must not be negative")
 		return
@@ -147,6 +154,10 @@ func (s *Server) list(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	out := []shown{}
+	if id := query.Get("workspace_id"); query.Has("workspace_id") && id != workspace {
+		strictjson.Write(w, http.StatusOK, map[string]any{"data": out})
+		return
+	}
 	for _, key := range s.Keys.List() {
 		if key.Disabled && query.Get("include_disabled") != "true" {
 			continue

@@ -102,6 +102,8 @@ type key struct {
 	ExpiresAt      time.Time `json:"expires_at"`
 }
 
+func (k key) hint() rotation.Hint { return rotation.Hint{ID: k.ID, Text: k.PartialKeyHint} }
+
 func header() http.Header { return http.Header{"Anthropic-Version": {version}} }
 
 // list reads the keys that are not archived.
@@ -144,11 +146,7 @@ func (i *Issuer) Identify(ctx context.Context, value secrets.Value) (string, err
 	if err != nil {
 		return "", err
 	}
-	var hints []rotation.Hint
-	for _, k := range all {
-		hints = append(hints, rotation.Hint{ID: k.ID, Text: k.PartialKeyHint})
-	}
-	return rotation.IdentifyByHint(value, hints)
+	return rotation.IdentifyByHint(value, all, key.hint)
 }
 
 // Disable makes a key inactive.

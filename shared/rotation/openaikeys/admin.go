@@ -85,7 +85,7 @@ func (a *Admin) Identify(ctx context.Context, value secrets.Value) (string, erro
 	if err != nil {
 		return "", err
 	}
-	return identify(value, all)
+	return rotation.IdentifyByHint(value, all, key.hint)
 }
 
 // Revoke deletes an admin key, unless it is the one that the request itself is made with.
@@ -128,7 +128,7 @@ func (a *Admin) Revoke(ctx context.Context, k rotation.Key) error {
 // inUse reports whether a key may be the one that this issuer works with. A credential that is still the old one is read again first: it
 // may have been cached since before the next one was promoted.
 func (a *Admin) inUse(ctx context.Context, found key) (bool, error) {
-	hint := rotation.Hint{ID: found.ID, Text: found.RedactedValue}
+	hint := found.hint()
 	for again := range 2 {
 		request, err := http.NewRequestWithContext(ctx, http.MethodGet, a.keys, nil)
 		if err != nil {

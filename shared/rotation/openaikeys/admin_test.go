@@ -20,7 +20,7 @@ func TestAdminConformance(t *testing.T) {
 	rotationtest.TestIssuer(t, func(t *testing.T, line *rotationtest.Line) rotationtest.World {
 		admin := &rotationtest.Admin{Prefix: "Bearer "}
 		server := fake.New(fake.Options{Admin: admin.Accepts})
-		issuer, err := openaikeys.NewAdmin(openaikeys.API{Admin: admin, Transport: line.Transport(checked(t, server))})
+		issuer, err := openaikeys.NewAdmin(openaikeys.API{Admin: admin, Transport: line.Transport(described.Traffic(t, server))})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -68,7 +68,7 @@ func TestTheAdminKeyInUseIsNeverDeleted(t *testing.T) {
 		old := issued(server.AddAdminKey("by hand"))
 		own := &stored{kept: old.Value}
 		line := &rotationtest.Line{}
-		issuer, err := openaikeys.NewAdmin(openaikeys.API{Admin: own, Transport: line.Transport(checked(t, server))})
+		issuer, err := openaikeys.NewAdmin(openaikeys.API{Admin: own, Transport: line.Transport(described.Traffic(t, server))})
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -137,8 +137,13 @@ func (i *Issuer) Create(ctx context.Context, order rotation.Order) (rotation.Iss
 		// The API may not know of an end, and what it has refused it has not made.
 		reply, err = i.post(ctx, order.Name, 0)
 	}
-	if err != nil {
+	switch {
+	case err != nil:
 		return rotation.Issued{}, err
+	case reply.Gone():
+		return rotation.Issued{}, reply.Refused("OpenAI has no such project or service account; check project_id and service_account_id")
+	case reply.Status == http.StatusBadRequest && reply.IsObject():
+		return rotation.Issued{}, reply.Refused("OpenAI does not take the order (400); the project may have been archived, or a scope may not exist")
 	}
 	var out struct {
 		made
@@ -193,6 +198,8 @@ func (k key) key(name string) rotation.Key {
 	return rotation.Key{ID: k.ID, Name: name, Created: at(k.CreatedAt), LastUsed: at(k.LastUsedAt), Expires: at(k.ExpiresAt)}
 }
 
+func (k key) hint() rotation.Hint { return rotation.Hint{ID: k.ID, Text: k.RedactedValue} }
+
 // name is what a key was ordered under. A key that was made with its service account has the name there.
 func (i *Issuer) name(k key) string {
 	if i.options.ServiceAccountID == "" && k.Owner.ServiceAccount.ID != "" {
@@ -241,15 +248,7 @@ func (i *Issuer) Identify(ctx context.Context, value secrets.Value) (string, err
 	if err != nil {
 		return "", err
 	}
-	return identify(value, all)
-}
-
-func identify(value secrets.Value, keys []key) (string, error) {
-	var hints []rotation.Hint
-	for _, k := range keys {
-		hints = append(hints, rotation.Hint{ID: k.ID, Text: k.RedactedValue})
-	}
-	return rotation.IdentifyByHint(value, hints)
+	return rotation.IdentifyByHint(value, all, key.hint)
 }
 
 // Revoke deletes a key, and the service account that was made with it. The account goes first: should the key's own deletion fail, the key

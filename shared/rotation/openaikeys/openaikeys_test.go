@@ -2,14 +2,13 @@ package openaikeys_test
 
 import (
 	"errors"
-	"net/http"
 	"strings"
-	"sync"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/postern-ai/postern/localdev/contract"
+	"github.com/postern-ai/postern/localdev/contract/contracttest"
 	"github.com/postern-ai/postern/localdev/fake/keyring"
 	fake "github.com/postern-ai/postern/localdev/fake/openaiadmin"
 	"github.com/postern-ai/postern/shared/rotation"
@@ -18,40 +17,13 @@ import (
 	"github.com/postern-ai/postern/shared/secrets"
 )
 
-// described is OpenAI's own description, which is read once. It is of the older generation, in which project keys have no end.
-var described = sync.OnceValues(func() (*contract.Description, error) {
-	dir, ok := contract.Dir()
-	if !ok {
-		return nil, nil
-	}
-	description, err := contract.OpenAI(dir)
-	if err != nil {
-		return nil, err
-	}
-	return description.With(contract.Variant{Departures: map[string]contract.Departure{
-		"request.expires_in_seconds":  contract.Extra,
-		"response.expires_at":         contract.Extra,
-		"response.api_key.expires_at": contract.Extra,
-		"response.data[].expires_at":  contract.Extra,
-	}}), nil
-})
-
-func checked(t *testing.T, next http.Handler) http.Handler {
-	t.Helper()
-	description, err := described()
-	if err != nil {
-		t.Fatal(err)
-	}
-	if description == nil {
-		t.Log("the vendor's description is not here, so the traffic is not checked against it")
-		return next
-	}
-	return contract.Check(description, next, func(problems ...contract.Problem) {
-		for _, problem := range problems {
-			t.Error(problem)
-		}
-	})
-}
+// described is OpenAI's own description. It is of the older generation, in which project keys have no end.
+var described = contracttest.OpenAI(contract.Variant{Departures: map[string]contract.Departure{
+	"request.expires_in_seconds":  contract.Extra,
+	"response.expires_at":         contract.Extra,
+	"response.api_key.expires_at": contract.Extra,
+	"response.data[].expires_at":  contract.Extra,
+}})
 
 // world is a stand-in, and an issuer of the keys of its project.
 type world struct {
@@ -73,7 +45,7 @@ func open(t *testing.T, line *rotationtest.Line, s setup) *world {
 	t.Helper()
 	admin := &rotationtest.Admin{Prefix: "Bearer "}
 	w := &world{line: line, server: fake.New(fake.Options{Admin: admin.Accepts, Project: project, Older: s.older})}
-	options := openaikeys.Options{API: openaikeys.API{Admin: admin, Transport: line.Transport(checked(t, w.server))}, ProjectID: project, Scopes: s.scopes}
+	options := openaikeys.Options{API: openaikeys.API{Admin: admin, Transport: line.Transport(described.Traffic(t, w.server))}, ProjectID: project, Scopes: s.scopes}
 	if s.account {
 		options.ServiceAccountID = w.server.AddAccount("gateway").ID
 	}
@@ -222,6 +194,34 @@ func TestAKeyThatMayNotListModelsIsNotAccepted(t *testing.T) {
 			t.Errorf("got %v", err)
 		}
 	})
+}
+
+func TestARefusedOrderSaysWhatToCheck(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, account, want string
+		archived            bool
+	}{
+		{"an unknown account", "svc_acct_x", "check project_id and service_account_id", false},
+		{"an archived project", "", "the project may have been archived", true},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			line := &rotationtest.Line{}
+			admin := &rotationtest.Admin{Prefix: "Bearer "}
+			server := fake.New(fake.Options{Admin: admin.Accepts, Project: project, Archived: test.archived})
+			issuer, err := openaikeys.New(openaikeys.Options{
+				API: openaikeys.API{Admin: admin, Transport: line.Transport(described.Traffic(t, server))}, ProjectID: project, ServiceAccountID: test.account,
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			_, err = issuer.Create(t.Context(), order("postern-chat-1"))
+			if !errors.Is(err, rotation.ErrRefused) || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v", err)
+			}
+		})
+	}
 }
 
 func TestALifeIsNoLongerThanOpenAIAllows(t *testing.T) {

@@ -53,7 +53,7 @@ func New(options Options) (*Issuer, error) {
 	case options.Admin == nil:
 		return nil, errors.New("rotating OpenRouter keys needs a management key; set admin_ref")
 	case options.Limit < 0:
-		return nil, errors.New("limit must not be negative")
+		return nil, errors.New("spend_limit must not be negative")
 	case options.LimitReset != "" && options.LimitReset != "daily" && options.LimitReset != "weekly" && options.LimitReset != "monthly":
 		return nil, errors.New("limit_reset must be daily, weekly or monthly")
 	}
@@ -89,6 +89,8 @@ func (k key) key() rotation.Key {
 	return rotation.Key{ID: k.Hash, Name: k.Name, Created: k.CreatedAt, Expires: k.ExpiresAt, Disabled: k.Disabled}
 }
 
+func (k key) hint() rotation.Hint { return rotation.Hint{ID: k.Hash, Text: k.Label} }
+
 // Create makes a key.
 func (i *Issuer) Create(ctx context.Context, order rotation.Order) (rotation.Issued, error) {
 	reply, err := i.admin.Call(ctx, rotation.Call{
@@ -101,8 +103,11 @@ func (i *Issuer) Create(ctx context.Context, order rotation.Order) (rotation.Iss
 			ExpiresAt   time.Time `json:"expires_at,omitzero"`
 		}{order.Name, i.options.WorkspaceID, i.options.Limit, i.options.LimitReset, order.Expires.UTC()},
 	})
-	if err != nil {
+	switch {
+	case err != nil:
 		return rotation.Issued{}, err
+	case reply.Status == http.StatusBadRequest && reply.IsObject():
+		return rotation.Issued{}, reply.Refused("OpenRouter does not take the order (400); check workspace_id and spend_limit")
 	}
 	var out struct {
 		Data key    `json:"data"`
@@ -177,11 +182,7 @@ func (i *Issuer) Identify(ctx context.Context, value secrets.Value) (string, err
 	if err != nil {
 		return "", err
 	}
-	var hints []rotation.Hint
-	for _, k := range all {
-		hints = append(hints, rotation.Hint{ID: k.Hash, Text: k.Label})
-	}
-	return rotation.IdentifyByHint(value, hints)
+	return rotation.IdentifyByHint(value, all, key.hint)
 }
 
 // one returns the address of a key.

@@ -1,6 +1,7 @@
 package openrouterkeys_test
 
 import (
+	"errors"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -69,6 +70,27 @@ func TestAModelKeyManagesNoOther(t *testing.T) {
 	})
 }
 
+func TestAnUnknownWorkspaceHasAndTakesNoKeys(t *testing.T) {
+	t.Parallel()
+	line := &rotationtest.Line{}
+	w := open(t, line)
+	w.server.Add("postern-chat-1")
+	admin := rotationtest.Fixed("Authorization: Bearer " + rotationtest.Canary + "-admin-0")
+	for workspace, known := range map[string]bool{"0df9e665-d932-5740-b2c7-b52af166bc11": true, "another": false} {
+		issuer, err := openrouterkeys.New(openrouterkeys.Options{Admin: admin, WorkspaceID: workspace, Transport: line.Transport(w.server)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if keys, err := issuer.Find(t.Context(), "postern-chat-1"); err != nil || (len(keys) > 0) != known {
+			t.Errorf("%s: found %d keys, error %v", workspace, len(keys), err)
+		}
+		_, err = issuer.Create(t.Context(), rotation.Order{Name: "postern-chat-2"})
+		if !known && (!errors.Is(err, rotation.ErrRefused) || !strings.Contains(err.Error(), "check workspace_id")) || known && err != nil {
+			t.Errorf("%s: got %v", workspace, err)
+		}
+	}
+}
+
 func TestOptionsAreChecked(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
@@ -77,7 +99,7 @@ func TestOptionsAreChecked(t *testing.T) {
 		want    string
 	}{
 		{"no management key", openrouterkeys.Options{}, "admin_ref"},
-		{"a negative limit", openrouterkeys.Options{Limit: -1}, "limit"},
+		{"a negative limit", openrouterkeys.Options{Limit: -1}, "spend_limit"},
 		{"an unknown reset", openrouterkeys.Options{LimitReset: "yearly"}, "daily, weekly or monthly"},
 		{"an address without TLS", openrouterkeys.Options{Endpoint: "http://example.com"}, "https://"},
 		{"an address with a query", openrouterkeys.Options{Endpoint: "https://example.com?x=1"}, "query"},
