@@ -30,6 +30,7 @@ func Explain(data []byte) (string, error) {
 	for i := range d.Upstreams {
 		p.upstream(&d.Upstreams[i], func(cloud config.Cloud) []string { return refusals[cloud][i] })
 	}
+	p.rotation(d)
 	p.settings(d)
 	p.warnings(d)
 	return p.String(), nil
