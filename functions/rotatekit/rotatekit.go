@@ -169,10 +169,11 @@ type Report struct {
 }
 
 // Due rotates one key because its store says that it is time. That a rotation
-// of it is under way is no error, and it goes on.
+// of it is under way is no error, and it goes on. That it is paused, or has
+// stopped, is for the run to say.
 func (r *Rotator) Due(ctx context.Context, credential string, reason audit.Reason) (rotation.Report, error) {
 	err := r.job.Force(ctx, rotation.Request{Credential: credential, Reason: reason})
-	if err != nil && !errors.Is(err, rotation.ErrUnderWay) {
+	if err != nil && !errors.Is(err, rotation.ErrUnderWay) && !errors.Is(err, rotation.ErrNotPossible) {
 		return rotation.Report{}, err
 	}
 	return r.job.RunOne(ctx, credential)

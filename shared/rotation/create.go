@@ -34,12 +34,13 @@ func (p *pass) create(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, because(audit.StepReconcile, err)
 	}
-	if err := p.disableFirst(ctx); err != nil {
-		return false, err
+	if !p.fresh && !p.r.Cycle.Unsent {
+		settled, err := p.reconcile(ctx, old)
+		if err != nil || settled {
+			return settled && p.r.Phase == Verifying, err
+		}
 	}
-	switch {
-	case p.fresh:
-	case p.r.Cycle.Unsent:
+	if p.r.Cycle.Unsent {
 		// A key that nobody knows may be what there is no room for another one.
 		if err := p.reap(ctx); err != nil {
 			return false, err
@@ -48,11 +49,6 @@ func (p *pass) create(ctx context.Context) (bool, error) {
 		p.r.Cycle.Unsent, p.r.Cycle.Ordered = false, wall()
 		if err := p.save(ctx); err != nil {
 			return false, err
-		}
-	default:
-		settled, err := p.reconcile(ctx, old)
-		if err != nil || settled {
-			return settled && p.r.Phase == Verifying, err
 		}
 	}
 	p.fresh = false
@@ -66,6 +62,8 @@ func (p *pass) disableFirst(ctx context.Context) error {
 		return nil
 	}
 	if err := disabler.Disable(ctx, p.r.Current.key()); err != nil {
+		// The next key does not wait for what is not possible.
+		p.r.Cycle.DisableFirst = !errors.Is(err, ErrRefused)
 		return because(audit.StepRevoke, err)
 	}
 	p.r.Current.Disabled = true
@@ -219,9 +217,12 @@ func (p *pass) again(ctx context.Context) error {
 	return p.enter(ctx, Creating)
 }
 
-// abort ends a cycle that has come to nothing. The next one is begun when it is due, which is soon.
+// abort ends a cycle that has come to nothing. The next one is begun when it is due, which is soon, as what somebody has asked for still is.
 func (p *pass) abort(ctx context.Context) error {
 	p.r.Pending, p.r.From, p.r.Cycle.Aborted = held{}, "", true
+	if c := p.r.Cycle; c.Asked && p.r.Forced.Reason == "" {
+		p.r.Forced = forced{Reason: c.Reason, Actor: c.Actor, DisableFirst: c.DisableFirst}
+	}
 	return p.enter(ctx, Idle)
 }
 

@@ -76,20 +76,18 @@ func (p *pass) begin(ctx context.Context, reason audit.Reason) error {
 	r := p.r
 	r.Cycle = cycle{
 		Number: r.Cycle.Number + 1, ID: cmp.Or(p.asked.cycle, uuid()), Reason: reason, Actor: r.Forced.Actor, Started: wall(),
-		Emergency: r.Forced.emergency(), DisableFirst: r.Forced.DisableFirst,
+		Asked: r.Forced.Reason != "", Emergency: r.Forced.emergency(), DisableFirst: r.Forced.DisableFirst,
 	}
 	if p.asked.cycle != "" {
 		r.Cycle.Fixed = true
-	}
-	if r.Forced.Reason != "" {
-		r.Failures = failures{}
 	}
 	r.Forced, r.Pending, r.Reminded = forced{}, held{}, time.Time{}
 	if p.c.Issuer.Traits().Recovery == Assisted {
 		return p.enter(ctx, Waiting)
 	}
 	p.order()
-	p.fresh = true
+	// This very pass sends it.
+	p.r.Cycle.Unsent, p.fresh = false, true
 	return p.enter(ctx, Creating)
 }
 
@@ -99,7 +97,7 @@ func (p *pass) order() {
 	c.Attempt++
 	c.Name = p.name()
 	c.Ordered, c.Verifying, c.Verified = wall(), time.Time{}, time.Time{}
-	c.Stage = c.stage(c.Attempt)
+	c.Stage, c.Unsent = c.stage(c.Attempt), true
 }
 
 // stage is the store's cycle for an attempt.

@@ -18,11 +18,16 @@ const (
 	// stepTime is what one step may need. With less time left none is begun: a step that ends in its middle is for the next run to find out
 	// about.
 	stepTime = 10 * time.Second
-	// mostFailures in a row stop the rotation of a credential until somebody has looked at it. With the pauses between them that is most of
-	// a day.
-	mostFailures = 10
-	firstPause   = time.Minute
-	longestPause = 6 * time.Hour
+	// longestStep is how long one step may take. An issuer that hangs must not use up the time of the run.
+	longestStep = 2 * time.Minute
+	// mostFailures in a row, over at least longestTrouble, stop the rotation of a credential until somebody has looked at it. With the pauses
+	// between them it takes about as long to get to either; where there are none, as in the steps of a store, many failures may be one trouble.
+	mostFailures   = 10
+	longestTrouble = 8 * time.Hour
+	firstPause     = time.Minute
+	longestPause   = 6 * time.Hour
+	// urgentPause is the longest in an emergency.
+	urgentPause = 5 * time.Minute
 	// apart is how far this function's clock may be from the servers' before nothing is ended any more.
 	apart = 2 * time.Minute
 )
@@ -68,11 +73,11 @@ func (p *pass) run(ctx context.Context) error {
 		return err
 	}
 	// What has happened is told before more happens. An emergency does not wait for the bus.
-	if err := p.publish(ctx); err != nil && !p.r.Cycle.Emergency {
+	if err := p.publish(ctx); err != nil && !p.urgent() {
 		return err
 	}
 	if p.stopped() {
-		return nil
+		return p.publish(ctx)
 	}
 	if err := p.admit(); err != nil {
 		return err
@@ -82,13 +87,13 @@ func (p *pass) run(ctx context.Context) error {
 			break
 		}
 		if enough, err := p.time(ctx); !enough {
-			p.wait("the time of this run is over", time.Time{})
+			p.wait(timeOver, time.Time{})
 			if err != nil {
 				return err
 			}
 			break
 		}
-		more, err := p.step(ctx)
+		more, err := p.guarded(ctx)
 		if err != nil {
 			return p.fail(ctx, err)
 		}
@@ -107,7 +112,7 @@ func (p *pass) stopped() bool {
 		p.wait("its rotation has stopped after too many failures; mend the cause, then resume it", time.Time{})
 	case p.r.Paused:
 		p.wait("its rotation is paused; resume it to go on", time.Time{})
-	case p.asked.cycle == "" && p.r.Forced.Reason == "" && now.Before(p.r.Failures.Retry):
+	case p.asked.cycle == "" && now.Before(p.r.Failures.Retry):
 		p.wait("the last step failed ("+string(p.r.Failures.Step)+": "+string(p.r.Failures.Class)+") and is tried again", p.r.Failures.Retry)
 	default:
 		return false
@@ -131,15 +136,22 @@ func (p *pass) admit() error {
 // preempt has an emergency cut short what is under way. A key that is being made may be made: it is not the one that others know.
 func (p *pass) preempt(ctx context.Context) error {
 	r := p.r
-	if !r.Forced.emergency() || r.Paused || r.Orphaned || r.Cycle.Emergency && r.Phase != Idle {
+	if !r.Forced.emergency() || r.Paused || r.Orphaned {
 		return nil
 	}
 	switch r.Phase {
-	case Grace, Soaking:
+	case Grace, Soaking, RollingBack:
+		if r.Cycle.Emergency {
+			return nil
+		}
+		// The key that others may know is the one in use. It is replaced when there is no older one left.
 		r.RevokeAfter, r.Cycle.Emergency = wall(), true
+		if r.Phase == RollingBack {
+			r.Phase, r.From = Grace, ""
+		}
 	case Creating, Waiting, Verifying, Promoting:
-		r.Cycle.Emergency, r.Cycle.Reason, r.Cycle.Actor = true, r.Forced.Reason, r.Forced.Actor
-		r.Cycle.DisableFirst = r.Forced.DisableFirst
+		r.Cycle.Emergency, r.Cycle.Asked, r.Cycle.Reason, r.Cycle.Actor = true, true, r.Forced.Reason, r.Forced.Actor
+		r.Cycle.DisableFirst = r.Cycle.DisableFirst || r.Forced.DisableFirst
 		r.Forced = forced{}
 	default:
 		return nil
@@ -148,9 +160,22 @@ func (p *pass) preempt(ctx context.Context) error {
 	return p.save(ctx)
 }
 
+// urgent reports whether an emergency is under way, or has been asked for.
+func (p *pass) urgent() bool {
+	return p.r.Forced.emergency() || p.r.Cycle.Emergency && p.r.Phase != Idle
+}
+
+const timeOver = "the time of this run is over"
+
+// enough reports whether there is time for one more step.
+func enough(ctx context.Context) bool {
+	end, ok := ctx.Deadline()
+	return ctx.Err() == nil && (!ok || time.Until(end) >= stepTime)
+}
+
 // time reports whether there is enough of it for one more step, and keeps the lease.
 func (p *pass) time(ctx context.Context) (bool, error) {
-	if end, ok := ctx.Deadline(); ctx.Err() != nil || ok && time.Until(end) < stepTime {
+	if !enough(ctx) {
 		return false, nil
 	}
 	if err := p.lease.Keep(ctx); err != nil {
@@ -183,8 +208,56 @@ func rank(phase Phase) int {
 	return -1
 }
 
+// guarded does the next thing, within its time. A fault in an issuer is a failure like others, so that it is not tried for ever.
+func (p *pass) guarded(ctx context.Context) (more bool, err error) {
+	bounded, cancel := context.WithTimeout(ctx, longestStep)
+	defer cancel()
+	defer func() {
+		if caught := recover(); caught != nil {
+			more, err = false, p.panicked(ctx, caught)
+		}
+	}()
+	return p.step(bounded)
+}
+
+// panicked is the failure of a step that has panicked. What the step had noted and not written down is forgotten.
+func (p *pass) panicked(ctx context.Context, caught any) error {
+	p.job.log(ctx, slog.LevelError, "a step of a rotation has panicked", p.c, slog.String("panic", fmt.Sprintf("%T", caught)))
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidying)
+	defer cancel()
+	if err := p.unchanged(ctx); err != nil {
+		return err
+	}
+	var err error
+	if p.r, p.saved, err = p.job.load(ctx, p.c); err != nil {
+		return err
+	}
+	return &stepError{stepOf(p.r.Phase), audit.FailureInternal, errors.New("internal error")}
+}
+
+// stepOf is the step that a phase is about.
+func stepOf(phase Phase) audit.Step {
+	switch phase {
+	case Creating:
+		return audit.StepCreate
+	case Verifying:
+		return audit.StepVerify
+	case Promoting, RollingBack:
+		return audit.StepPromote
+	case Grace, Soaking:
+		return audit.StepRevoke
+	}
+	return audit.StepReconcile
+}
+
 // step does the next thing. It reports whether there may be more to do at once.
 func (p *pass) step(ctx context.Context) (more bool, err error) {
+	switch p.r.Phase {
+	case Creating, Waiting, Verifying:
+		if err := p.disableFirst(ctx); err != nil {
+			return false, err
+		}
+	}
 	switch p.r.Phase {
 	case Idle:
 		return p.idle(ctx)
@@ -251,13 +324,19 @@ func (p *pass) fail(ctx context.Context, cause error) error {
 	if f.Count++; f.Count == 1 {
 		f.Since = now
 	}
+	if failed.class != audit.FailureKeyRejected {
+		f.Rejected = 0
+	}
 	pause := min(longestPause, firstPause<<min(f.Count-1, 20))
+	if p.urgent() {
+		pause = min(pause, urgentPause)
+	}
 	if told, ok := errors.AsType[*Error](cause); ok {
 		pause = min(longestPause, max(pause, told.RetryAfter))
 	}
 	f.Retry, f.Step, f.Class = now.Add(pause), failed.step, failed.class
 	p.r.Cycle.Failed++
-	if f.Count >= mostFailures {
+	if f.Count >= mostFailures && now.Sub(f.Since) >= longestTrouble {
 		p.r.Orphaned, f.Retry = true, time.Time{}
 	}
 	err := p.tellFailure()
@@ -289,7 +368,7 @@ func (p *pass) result(ctx context.Context, err error) Result {
 		result.Outcome, result.Err = Failed, fmt.Errorf("rotation of %q: %s", p.c.Name, p.detail)
 	case p.rotated:
 		result.Outcome = Rotated
-	case p.r.Phase == Idle && !p.r.Paused:
+	case p.r.Phase == Idle && p.detail == "":
 		result.Outcome = NotDue
 	default:
 		result.Outcome, result.Detail = Pending, cmp.Or(p.detail, "it goes on in the next run")

@@ -25,6 +25,14 @@ func (p *pass) await(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, err
 	}
+	first := p.r.Current.Version == "" && inventory.Current.ID != ""
+	if moved, err := p.settle(ctx, inventory); err != nil || moved {
+		return moved, err
+	}
+	if first {
+		// What was waited for is there, as the current version.
+		return true, p.enter(ctx, Idle)
+	}
 	staged := inventory.Staged
 	if staged.ID == "" {
 		return false, p.remind(ctx, "make a new key at the provider and stage it in the secret store", wall().Add(p.c.Grace))
@@ -96,8 +104,46 @@ func (p *pass) verify(ctx context.Context) (bool, error) {
 	case err != nil:
 		return false, because(audit.StepVerify, err)
 	}
-	c.Verified, p.r.From = wall(), inventory.Current.ID
+	if err := p.replaces(ctx, inventory.Current); err != nil {
+		return false, err
+	}
+	c.Verified = wall()
 	return true, p.enter(ctx, Promoting)
+}
+
+// replaces notes which version the pending one takes the place of. Usually it is that which the rotation has left there.
+func (p *pass) replaces(ctx context.Context, current secrets.Version) error {
+	r := p.r
+	known := current.ID == r.Current.Version || current.ID == r.From || r.Cycle.staged(current.Cycle)
+	if current.ID == r.Pending.Version || current.Cycle == r.Cycle.Stage && current.Cycle != "" {
+		// Somebody has promoted the pending one by hand.
+		r.From = r.Current.Version
+		return nil
+	}
+	r.From = current.ID
+	if known || current.ID == "" {
+		return nil
+	}
+	strange, err := p.strange(ctx, current.ID)
+	if err != nil {
+		return because(audit.StepVerify, err)
+	}
+	if !strange {
+		r.Current.Version = current.ID // the same key has been stored again
+		return nil
+	}
+	return p.tellOperator("look at the key that somebody else has stored while the next one was made: the next one takes its place now, so revoke it at its "+
+		"provider if nothing else uses it", wall().Add(reminder))
+}
+
+// strange reports whether a version holds none of the keys that the rotation knows.
+func (p *pass) strange(ctx context.Context, version string) (bool, error) {
+	found, err := p.read(ctx, version)
+	if errors.Is(err, secrets.ErrNotFound) || errors.Is(err, secrets.ErrUnusable) {
+		return true, nil
+	}
+	mark := p.mark(found.key)
+	return mark != p.r.Current.Fingerprint && mark != p.r.Previous.Fingerprint, err
 }
 
 // current reports whether an earlier run has made the pending key current and could not write it down. Then it is neither tried nor given up.
@@ -127,6 +173,7 @@ func (p *pass) reject(ctx context.Context, cause error) error {
 		return failed // it is the only key that there is
 	}
 	pending := p.r.Pending
+	spent := traits.Overlap == Parallel && traits.Recovery != Assisted && pending.KeyID != ""
 	drop := func() error { return p.job.Store.Drop(ctx, p.ref(), pending.Version) }
 	switch {
 	case traits.Recovery == Assisted:
@@ -137,11 +184,15 @@ func (p *pass) reject(ctx context.Context, cause error) error {
 		return errors.Join(failed, drop())
 	case p.r.Cycle.Fixed:
 		// The store's own rotation takes one value for its cycle. It has to begin another one.
+		p.suspect()
 		if err := p.abort(ctx); err != nil {
 			return errors.Join(failed, err)
 		}
+		if spent {
+			failed = errors.Join(failed, p.end(ctx, pending.key()))
+		}
 		return errors.Join(failed, drop())
-	case traits.Overlap == Parallel && pending.KeyID != "":
+	case spent:
 		// The staged version goes when the next one is staged.
 		return errors.Join(failed, p.giveUp(ctx, pending.key()))
 	}
@@ -167,8 +218,10 @@ func (p *pass) promote(ctx context.Context) (bool, error) {
 	}
 	now := wall()
 	r.Previous, r.Current, r.Pending = r.Current, r.Pending, held{}
-	// Usually it is that. If somebody else's was current in between, ours is still the one to revoke.
-	r.Previous.Version = r.From
+	if r.From != r.Previous.Version {
+		// Somebody else's was current in between. Ours is still the one to revoke.
+		r.Displaced = r.From
+	}
 	r.Current.Version, r.Promoted, r.From = version.ID, now, ""
 	r.RevokeAfter = now.Add(p.overlap())
 	r.Failures = failures{}
@@ -180,7 +233,7 @@ func (p *pass) promote(ctx context.Context) (bool, error) {
 	}
 	p.rotated = true
 	// What has happened is told before the old key ends. An emergency does not wait for it.
-	if err := p.publish(ctx); err != nil && !r.Cycle.Emergency {
+	if err := p.publish(ctx); err != nil && !p.urgent() {
 		return false, err
 	}
 	return true, nil
@@ -192,42 +245,4 @@ func (p *pass) overlap() time.Duration {
 		return 0
 	}
 	return p.c.Grace
-}
-
-// rollBack makes the previous key current again.
-func (p *pass) rollBack(ctx context.Context) (bool, error) {
-	r := p.r
-	if r.Previous.Disabled {
-		disabler, ok := p.c.Issuer.(Disabler)
-		if !ok {
-			return false, because(audit.StepPromote, fmt.Errorf("the old key has been disabled, and its issuer cannot enable it: %w", ErrRefused))
-		}
-		if err := disabler.Enable(ctx, r.Previous.key()); err != nil {
-			return false, because(audit.StepPromote, err)
-		}
-		r.Previous.Disabled = false
-		if err := p.save(ctx); err != nil {
-			return false, err
-		}
-	}
-	found, err := p.read(ctx, r.Previous.Version)
-	if err != nil {
-		return false, because(audit.StepPromote, err)
-	}
-	r.Cycle.Tries, err = p.prove(ctx, found.key)
-	if err != nil {
-		return false, because(audit.StepVerify, err)
-	}
-	version, err := p.job.Store.Promote(ctx, p.ref(), secrets.Promotion{To: r.Previous.Version, From: r.Current.Version})
-	if err != nil {
-		return false, because(audit.StepPromote, err)
-	}
-	now := wall()
-	r.Current, r.Previous = r.Previous, r.Current
-	r.Current.Version, r.Promoted, r.RevokeAfter, r.Failures = version.ID, now, now.Add(p.c.Grace), failures{}
-	if err := p.tellRotated(); err != nil {
-		return false, err
-	}
-	p.rotated = true
-	return true, p.enter(ctx, Grace)
 }

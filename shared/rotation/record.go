@@ -51,6 +51,8 @@ type record struct {
 	Pending  held `json:"pending,omitzero"`
 	// From is the version that the pending one takes the place of.
 	From string `json:"from,omitzero"`
+	// Displaced is a version that somebody else had made current while the pending one was made. It ends with the previous one.
+	Displaced string `json:"displaced,omitzero"`
 	// Promoted is when the current key became current, and RevokeAfter when the previous one may be ended.
 	Promoted    time.Time `json:"promoted,omitzero"`
 	RevokeAfter time.Time `json:"revoke_after,omitzero"`
@@ -71,11 +73,13 @@ type record struct {
 
 // cycle is one rotation.
 type cycle struct {
-	Number  int64        `json:"number,omitzero"`
-	ID      string       `json:"id,omitzero"`
-	Reason  audit.Reason `json:"reason,omitzero"`
-	Actor   string       `json:"actor,omitzero"`
-	Started time.Time    `json:"started,omitzero"`
+	Number int64        `json:"number,omitzero"`
+	ID     string       `json:"id,omitzero"`
+	Reason audit.Reason `json:"reason,omitzero"`
+	Actor  string       `json:"actor,omitzero"`
+	// Asked says that somebody has asked for it. It is not forgotten when it comes to nothing.
+	Asked   bool      `json:"asked,omitzero"`
+	Started time.Time `json:"started,omitzero"`
 	// Attempt counts the keys that the cycle has ordered, under Name and with the store's cycle Stage. Ordered is when.
 	Attempt int       `json:"attempt,omitzero"`
 	Name    string    `json:"name,omitzero"`
@@ -131,6 +135,8 @@ type failures struct {
 	Retry time.Time          `json:"retry,omitzero"`
 	Step  audit.Step         `json:"step,omitzero"`
 	Class audit.FailureClass `json:"class,omitzero"`
+	// Rejected counts how often in a row the key in use has been rejected.
+	Rejected int `json:"rejected,omitzero"`
 }
 
 // forced is what an operator has asked for and no run has begun yet.

@@ -18,17 +18,17 @@ const longestSoak = time.Hour
 func (p *pass) retire(ctx context.Context) (bool, error) {
 	r := p.r
 	if r.Previous.Version == "" && r.Previous.KeyID == "" {
-		return p.close(ctx, "")
+		return p.close(ctx, "", "")
 	}
 	if wall().Before(r.RevokeAfter) {
 		p.wait("the old key stays valid for whoever still has it", r.RevokeAfter)
 		return false, nil
 	}
 	if p.c.Issuer.Traits().Overlap == InPlace {
-		return p.close(ctx, audit.EndingSuperseded)
+		return p.close(ctx, audit.EndingSuperseded, "")
 	}
 	if safe, err := p.safe(ctx); !safe || err != nil {
-		return false, err
+		return r.Phase == RollingBack, err
 	}
 	if used, err := p.used(ctx); used || err != nil {
 		return false, err
@@ -64,10 +64,7 @@ func (p *pass) handOver(ctx context.Context) (bool, error) {
 	if id := p.r.Previous.KeyID; id != "" {
 		task = fmt.Sprintf("revoke the key %s, which was not made here, at its provider", id)
 	}
-	if err := p.tellOperator(task, wall().Add(reminder)); err != nil {
-		return false, err
-	}
-	return p.close(ctx, "")
+	return p.close(ctx, "", task)
 }
 
 // soak ends a disabled key when nobody has missed it.
@@ -77,7 +74,7 @@ func (p *pass) soak(ctx context.Context) (bool, error) {
 		return false, nil
 	}
 	if safe, err := p.safe(ctx); !safe || err != nil {
-		return false, err
+		return p.r.Phase == RollingBack, err
 	}
 	return p.revoke(ctx)
 }
@@ -101,15 +98,27 @@ func (p *pass) revoke(ctx context.Context) (bool, error) {
 	if p.c.Issuer.Traits().Overlap == TwoSlots {
 		how = audit.EndingRegenerated
 	}
-	return p.close(ctx, how)
+	return p.close(ctx, how, "")
 }
 
-// close ends the old version and the cycle.
-func (p *pass) close(ctx context.Context, how audit.Ending) (bool, error) {
+// close ends the old version and the cycle. It tells how the old key has ended, or what an operator has to do for it to.
+func (p *pass) close(ctx context.Context, how audit.Ending, task string) (bool, error) {
 	r := p.r
-	if r.Previous.Version != "" {
-		if err := p.job.Store.Drop(ctx, p.ref(), r.Previous.Version); err != nil {
+	for _, version := range []string{r.Previous.Version, r.Displaced} {
+		if version == "" {
+			continue
+		}
+		err := p.job.Store.Drop(ctx, p.ref(), version)
+		if errors.Is(err, secrets.ErrConflict) && version == r.Displaced {
+			err = nil // somebody has made it current again, which is looked at next
+		}
+		if err != nil {
 			return false, because(audit.StepClose, err)
+		}
+	}
+	if task != "" {
+		if err := p.tellOperator(task, wall().Add(reminder)); err != nil {
+			return false, err
 		}
 	}
 	if how != "" {
@@ -117,19 +126,17 @@ func (p *pass) close(ctx context.Context, how audit.Ending) (bool, error) {
 			return false, err
 		}
 	}
-	r.Previous, r.RevokeAfter, r.Failures = held{}, time.Time{}, failures{}
+	r.Previous, r.Displaced, r.RevokeAfter, r.Failures = held{}, "", time.Time{}, failures{}
 	return true, p.enter(ctx, Idle)
 }
 
 // safe reports whether the old key may be ended: the new one is what gateways get, it works, and the clocks agree.
 func (p *pass) safe(ctx context.Context) (bool, error) {
 	r := p.r
-	if p.job.Skew != nil {
-		if skew := p.job.Skew(); skew > apart || skew < -apart {
-			p.wait(fmt.Sprintf("this function's clock is %v from the servers', so nothing is ended", skew.Round(time.Second)), time.Time{})
-			p.job.log(ctx, slog.LevelWarn, "the clocks do not agree, so no key is ended", p.c, slog.Duration("ahead", skew))
-			return false, nil
-		}
+	if skew := p.skewed(); skew != 0 {
+		p.wait(fmt.Sprintf("this function's clock is %v from the servers', so nothing is ended", skew.Round(time.Second)), time.Time{})
+		p.job.log(ctx, slog.LevelWarn, "the clocks do not agree, so no key is ended", p.c, slog.Duration("ahead", skew))
+		return false, nil
 	}
 	inventory, err := p.inspect(ctx, audit.StepRevoke)
 	if err != nil {
@@ -145,9 +152,20 @@ func (p *pass) safe(ctx context.Context) (bool, error) {
 		}
 	}
 	if _, err := p.prove(ctx, found.key); err != nil {
-		return false, because(audit.StepVerify, fmt.Errorf("the key in use does not prove itself, so the old one is kept: %w", err))
+		return p.unproven(ctx, inventory.Current.ID, err)
 	}
 	return true, nil
+}
+
+// skewed returns how far the clocks are apart, if that is too far.
+func (p *pass) skewed() time.Duration {
+	if p.job.Skew == nil {
+		return 0
+	}
+	if skew := p.job.Skew(); skew > apart || skew < -apart {
+		return skew
+	}
+	return 0
 }
 
 // moved finds out what it means that the store's current version is not the one that the rotation has made current. It reports whether the
@@ -160,11 +178,11 @@ func (p *pass) moved(ctx context.Context, version secrets.Version, found stored)
 		return false, p.save(ctx)
 	case mark == r.Previous.Fingerprint, version.ID == r.Previous.Version:
 		// Somebody has gone back to the old key by hand.
-		now := wall()
-		r.Current, r.Previous = r.Previous, r.Current
-		r.Current.Version, r.Promoted, r.RevokeAfter = version.ID, now, now.Add(p.c.Grace)
-		r.Cycle = cycle{Number: r.Cycle.Number + 1, ID: uuid(), Reason: audit.ReasonDrift, Started: now, Verified: now}
-		if err := p.tellRotated(); err != nil {
+		if err := p.enable(ctx, &r.Previous); err != nil {
+			return true, err
+		}
+		r.Cycle = cycle{Number: r.Cycle.Number + 1, ID: uuid(), Reason: audit.ReasonDrift, Started: wall(), Verified: wall()}
+		if err := p.swap(version); err != nil {
 			return true, err
 		}
 		p.wait("somebody has made the old key current again, so it is kept", r.RevokeAfter)
@@ -175,6 +193,9 @@ func (p *pass) moved(ctx context.Context, version secrets.Version, found stored)
 		if err == nil && id != "" && id != r.Previous.KeyID {
 			return false, nil // the cycle is ended first, and then this is looked at
 		}
+	}
+	if p.urgent() {
+		return false, nil // others may know the old one, whoever has stored it anew
 	}
 	return true, because(audit.StepRevoke, fmt.Errorf("somebody else has replaced the key, perhaps by the old one, so that is kept: "+
 		"roll back, or make the rotation's version current again: %w", secrets.ErrConflict))

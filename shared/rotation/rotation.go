@@ -81,6 +81,9 @@ var ErrUnknown = errors.New("no such credential")
 // Run does what can be done now for every credential, and returns. What has to wait goes on in a later run. One credential's failure does not
 // keep the others back. The error is a *[FailedError] if any of them has failed; that another run is at work is none.
 func (j *Job) Run(ctx context.Context) (Report, error) {
+	if err := j.Check(); err != nil {
+		return Report{}, err
+	}
 	report := Report{Results: make([]Result, len(j.Credentials))}
 	parallel := j.Parallel
 	if parallel <= 0 {
@@ -101,6 +104,9 @@ func (j *Job) Run(ctx context.Context) (Report, error) {
 
 // RunOne is Run for one credential.
 func (j *Job) RunOne(ctx context.Context, name string) (Report, error) {
+	if err := j.Check(); err != nil {
+		return Report{}, err
+	}
 	c, err := j.find(name)
 	if err != nil {
 		return Report{}, err
@@ -135,6 +141,9 @@ func (j *Job) one(ctx context.Context, c *Credential, asked request) (result Res
 			j.log(ctx, slog.LevelError, "a rotation has panicked", c, slog.String("panic", fmt.Sprintf("%T", caught)))
 		}
 	}()
+	if !enough(ctx) {
+		return Result{Credential: c.Name, Outcome: Pending, Detail: timeOver}
+	}
 	lease, err := ledger.Acquire(ctx, j.Ledger, ledger.Terms{Key: leaseKey(c.Name), Holder: "rotation", Duration: leaseFor(ctx)})
 	if errors.Is(err, ledger.ErrHeld) {
 		return Result{Credential: c.Name, Outcome: Pending, Detail: "another run is at work"}

@@ -47,7 +47,10 @@ func (p *pass) settle(ctx context.Context, inventory secrets.Inventory) (bool, e
 
 // adopt is a key that was not made here.
 func (p *pass) adopt(ctx context.Context, version secrets.Version, found stored) (held, error) {
-	adopted := held{Version: version.ID, Created: version.Created.UTC().Truncate(time.Second), Fingerprint: p.mark(found.key), KeyID: p.c.InitialKey}
+	adopted := held{Version: version.ID, Created: whole(version.Created), Fingerprint: p.mark(found.key)}
+	if p.r.Current.Version == "" && p.r.Cycle.Number == 0 {
+		adopted.KeyID = p.c.InitialKey
+	}
 	if identifier, ok := p.c.Issuer.(Identifier); ok {
 		id, err := identifier.Identify(ctx, found.key)
 		if err != nil && !errors.Is(err, ErrRefused) {
@@ -71,8 +74,13 @@ func (p *pass) adopt(ctx context.Context, version secrets.Version, found stored)
 func (p *pass) drifted(ctx context.Context, displaced held) (bool, error) {
 	r := p.r
 	now := wall()
-	r.Cycle = cycle{Number: r.Cycle.Number + 1, ID: uuid(), Reason: audit.ReasonDrift, Started: now, Verified: now}
+	// What an operator was asked for in an emergency may be done in this way too.
+	emergency := r.Phase != Idle && r.Cycle.Emergency
+	r.Cycle = cycle{Number: r.Cycle.Number + 1, ID: uuid(), Reason: audit.ReasonDrift, Started: now, Verified: now, Emergency: emergency}
 	r.Previous, r.Promoted, r.RevokeAfter = displaced, now, now.Add(p.c.Grace)
+	if emergency {
+		r.RevokeAfter = now
+	}
 	if err := p.tellRotated(); err != nil {
 		return false, err
 	}
@@ -80,12 +88,15 @@ func (p *pass) drifted(ctx context.Context, displaced held) (bool, error) {
 	return true, p.enter(ctx, Grace)
 }
 
+// mostReaped is how many orphans one pass ends: each of them is told, and what is told has to fit into the record.
+const mostReaped = 16
+
 // reap ends keys that were made here and that nobody knows: what a run has left that died, or whose order was answered after it had been
 // given up. Only keys whose name says that this record made them, or, where keys have no names, keys of the times in which such an order was
 // under way, are touched.
 func (p *pass) reap(ctx context.Context) error {
 	traits := p.c.Issuer.Traits()
-	if traits.Overlap != Parallel || traits.Recovery == Assisted || !traits.Named && len(p.r.Suspects) == 0 {
+	if traits.Overlap != Parallel || traits.Recovery == Assisted || !traits.Named && (len(p.r.Suspects) == 0 || p.skewed() != 0) {
 		return nil
 	}
 	if p.r.Cycle.Attempt == 0 && p.r.Cycle.Number == 0 {
@@ -102,12 +113,12 @@ func (p *pass) reap(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, key := range keys {
+	for _, key := range keys[:min(len(keys), mostReaped)] {
 		if err := p.end(ctx, key); err != nil {
 			return err
 		}
 	}
-	if p.r.Suspects != nil && p.r.Phase == Idle && time.Since(p.r.Suspects[len(p.r.Suspects)-1].To) > apart {
+	if len(keys) <= mostReaped && p.r.Suspects != nil && p.r.Phase == Idle && time.Since(p.r.Suspects[len(p.r.Suspects)-1].To) > apart {
 		p.r.Suspects = nil
 		return p.save(ctx)
 	}
@@ -174,7 +185,12 @@ func (p *pass) suspect() {
 		return
 	}
 	// An order that was sent may still arrive, from a function that is frozen with it in its hands.
-	p.r.Suspects = append(p.r.Suspects, window{p.r.Cycle.Ordered, wall().Add(longestRun)})
+	suspect := window{p.r.Cycle.Ordered, wall().Add(longestRun)}
+	if last := len(p.r.Suspects) - 1; last >= 0 && p.r.Suspects[last].From.Equal(suspect.From) {
+		p.r.Suspects[last] = suspect
+		return
+	}
+	p.r.Suspects = append(p.r.Suspects, suspect)
 	if most := 2 * mostAttempts; len(p.r.Suspects) > most {
 		p.r.Suspects = p.r.Suspects[len(p.r.Suspects)-most:]
 	}

@@ -11,6 +11,9 @@ import (
 	"github.com/postern-ai/postern/shared/secrets"
 )
 
+// mostUnpublished is with how many events in the outbox further failures are not told.
+const mostUnpublished = 16
+
 // about is what all events about the credential begin with.
 func (p *pass) about() audit.Credential {
 	about := p.c.About
@@ -63,8 +66,14 @@ func (p *pass) tellRotated() error {
 func (p *pass) tellFailure() error {
 	f := p.r.Failures
 	failed := audit.RotationFailed{Credential: p.about(), Step: f.Step, Class: f.Class, Attempt: p.r.Cycle.Failed, Retry: f.Retry}
-	if err := p.tell(failed); err != nil || !p.r.Orphaned {
-		return err
+	// An emergency goes on without the bus. What it has done is told when the bus is back, and not how often it has failed until then.
+	if len(p.r.Outbox) < mostUnpublished {
+		if err := p.tell(failed); err != nil {
+			return err
+		}
+	}
+	if !p.r.Orphaned {
+		return nil
 	}
 	return p.tell(audit.Orphaned{
 		Credential: p.about(), Failures: p.r.Cycle.Failed, Since: f.Since, Step: f.Step, Class: f.Class,
