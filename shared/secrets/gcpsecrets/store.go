@@ -15,7 +15,8 @@ const rounds = 4
 // Which version is current and which is previous is said by the aliases of these names, and what each version was staged for by annotations
 // whose names begin with postern-. Both are parts of the secret, which changes under its etag: of two that promote at the same time one
 // wins, and it needs no lease. A secret without aliases, of which readers get the newest version, is given them before a version is added.
-// A version that somebody else has added since is a staged one, unless the secret has no aliases: then it is the current one.
+// A version that somebody else has added since is a staged one, unless the secret has no aliases: then it is the current one. Who manages the
+// secret by other means, such as Terraform, has to leave these aliases and annotations alone.
 //
 // Stage needs secretmanager.versions.add, and secretmanager.versions.access and secretmanager.versions.destroy where an earlier call was
 // cut off; Promote needs secretmanager.secrets.update as Stage does; Drop needs that and secretmanager.versions.destroy; Value needs
@@ -60,7 +61,7 @@ func (s *Store) Value(ctx context.Context, ref secrets.Ref, id string) (secrets.
 		return secrets.Value{}, err
 	}
 	if _, ok := parseNumber(id); !ok {
-		return secrets.Value{}, noSuchVersion(ref)
+		return secrets.Value{}, &secrets.Error{Ref: ref, Reason: "a version of Google Secret Manager is a number", Err: secrets.ErrNotFound}
 	}
 	return one.value(ctx, id)
 }
@@ -129,9 +130,4 @@ func (s *session) settle(ctx context.Context, act func(context.Context, *history
 
 func (s *session) conflict(reason string) error {
 	return &secrets.Error{Ref: s.ref, Reason: reason, Err: secrets.ErrConflict}
-}
-
-// noSuchVersion is the error for an id that no version can have.
-func noSuchVersion(ref secrets.Ref) error {
-	return &secrets.Error{Ref: ref, Reason: "a version of Google Secret Manager is a number", Err: secrets.ErrNotFound}
 }

@@ -22,8 +22,9 @@ const (
 	// apiVersion is one that all clouds know.
 	apiVersion    = "7.5"
 	defaultSuffix = "vault.azure.net"
-	// maxPages bounds how much of a list is read. A page has up to 25 versions, and a secret up to 500.
-	maxPages = 25
+	// maxPages bounds how much of a list is read. A page has up to 25 versions, of which none is ever removed: this is enough for rotations of
+	// every day in more than ten years.
+	maxPages = 200
 )
 
 // isSuffix reports whether this can be the end of a vault's host name: two labels or more.
@@ -122,7 +123,7 @@ func (r *Reader) Current(ctx context.Context, ref secrets.Ref) (secrets.Secret, 
 }
 
 // Previous returns the version that the current one took the place of, as far as a [Store] has noted that, or else the newest one that may be
-// used besides the current one. It needs the right to list secrets.
+// used besides the current one, which needs the right to list secrets.
 func (r *Reader) Previous(ctx context.Context, ref secrets.Ref) (secrets.Secret, error) {
 	s, err := r.session(ref)
 	if err != nil {
@@ -138,28 +139,43 @@ func (r *Reader) Previous(ctx context.Context, ref secrets.Ref) (secrets.Secret,
 	if err != nil && !unusable(err) {
 		return secrets.Secret{}, err
 	}
-	versions, err := s.list(ctx)
-	if err != nil {
+	var before *version
+	if current != nil && current.replaced() != "" {
+		before = &version{id: current.replaced()}
+	} else if before, err = s.previous(ctx, current); err != nil {
 		return secrets.Secret{}, err
 	}
-	if current == nil {
-		if current = newestUsable(versions, version{}); current == nil {
-			return secrets.Secret{}, secrets.NoPrevious(ref)
-		}
-	}
-	before := previousOf(versions, *current)
 	if before == nil {
 		return secrets.Secret{}, secrets.NoPrevious(ref)
 	}
-	if before, err = s.get(ctx, before.id); err != nil {
+	before, err = s.get(ctx, before.id)
+	switch {
+	case unusable(err), errors.Is(err, secrets.ErrNotFound):
+		return secrets.Secret{}, secrets.NoPrevious(ref)
+	case err != nil:
 		return secrets.Secret{}, err
 	}
 	return s.secret(before)
 }
 
+// previous looks for the previous version in the list of all. A current version of nil means that the newest one may not be used.
+func (s *session) previous(ctx context.Context, current *version) (*version, error) {
+	versions, err := s.list(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if current == nil {
+		current = newestUsable(versions, version{})
+	}
+	if current == nil {
+		return nil, nil
+	}
+	return previousOf(versions, *current), nil
+}
+
 // previousOf returns the version before the current one. Should it be one that must not be used any more, there is none.
 func previousOf(versions []version, current version) *version {
-	id := current.tags[tagPrevious]
+	id := current.replaced()
 	if id == "" {
 		return newestUsable(versions, current)
 	}

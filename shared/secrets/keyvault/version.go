@@ -39,6 +39,14 @@ func (v version) refused(now time.Time) string {
 	return ""
 }
 
+// replaced returns the id of the version that this one took the place of, if that is noted.
+func (v version) replaced() string {
+	if id := v.tags[tagPrevious]; isVersion(id) {
+		return id
+	}
+	return ""
+}
+
 // bundle is a version on the wire (https://learn.microsoft.com/rest/api/keyvault/secrets/get-secret/get-secret).
 type bundle struct {
 	ID          string            `json:"id"`
