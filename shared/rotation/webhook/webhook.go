@@ -16,7 +16,7 @@
 //	Content-Type: application/json
 //	webhook-id: create-postern-a1b2c3-prod-llm-7-x4f2p
 //	webhook-timestamp: 1767225600
-//	webhook-signature: v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=
+//	webhook-signature: v1,<base64>
 //
 //	{"version": 1, "action": "create", "sent_at": "2026-01-01T00:00:00Z", "credential": "llm",
 //	 "cycle": "5bd4a7a5-6ed7-4ee0-a5d9-c29d0b0a2a3c", "number": 7, "name": "postern-a1b2c3-prod-llm-7-x4f2p",
@@ -25,13 +25,13 @@
 // Members may be added to requests, so a service ignores those that it does not know. The actions:
 //
 //   - create makes a key of the given name. The same cycle and name again are the same key, and the same reply. expires_at is left out where keys
-//     have no end, and current, the id of the key in use, which must survive, where it is not known. A service whose recovery is chosen gets the
-//     secret as "value" and makes that one. The reply is {"key": {...}, "value": "the secret"}.
+//     have no end, and current, the id of the key in use, where it is not known. That key must survive, unless overlap is in_place. A service whose
+//     recovery is chosen gets the secret as "value" and makes that one. The reply is {"key": {...}, "value": "the secret"}.
 //   - find has a "prefix" and returns the keys whose names begin with it, or all of the credential's if keys have no names:
 //     {"keys": [{...}], "next": "cursor"}. With a next, the request is repeated with that "cursor". Nothing is made by a service that does not
 //     answer find: what cannot be found again cannot be revoked.
 //   - revoke, disable and enable have a "key_id" (and the "name", if known) and are answered by {"done": true}, also when nothing was left to do.
-//     A key that is not there is 404, which is as good. disable and enable are sent to services that declare them.
+//     A key that is not there is 404 with a JSON object, which is as good. disable and enable are sent to services that declare them.
 //   - recover has a "key_id" and "name" and returns the secret again: {"value": "the secret"}. It is sent to services whose recovery is readable.
 //   - verify has a stored secret as "value" and tries it as the gateway would: {"accepted": true}, or false if the provider does not accept it (yet).
 //
