@@ -169,6 +169,7 @@ func TestWhoIsRefusedWhatAndHow(t *testing.T) {
 		{"an answer within the bound", "bounded", ask("small", `,"max_tokens":100`), 200, "", "", ""},
 		{"a longer answer", "bounded", ask("small", `,"max_tokens":101`), 403, "max_tokens_not_allowed", "max_tokens", ""},
 		{"a longer answer by its other name", "bounded", ask("small", `,"max_completion_tokens":101`), 403, "max_tokens_not_allowed", "max_completion_tokens", ""},
+		{"a limit that some servers take for none", "bounded", ask("llama", `,"max_tokens":-1`), 400, "invalid_value", "max_tokens", ""},
 		{"more choices than tokens", "bounded", ask("small", `,"n":101`), 403, "max_tokens_not_allowed", "n", ""},
 		{"choices that are too long together", "bounded", ask("small", `,"n":2,"max_tokens":51`), 403, "max_tokens_not_allowed", "max_tokens", ""},
 		{"a bound under a name that is not known", "bounded", ask("llama", `,"n_predict":100000`), 403, "parameter_not_allowed", "n_predict", ""},

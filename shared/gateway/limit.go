@@ -10,6 +10,7 @@ import (
 	"math"
 	"net/http"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/postern-ai/postern/shared/caller"
@@ -77,11 +78,23 @@ func (x *exchange) count(use *quota.Use, l config.CallerLimits, of string, token
 // hash, with the lengths in it, so that no two callers ever share one.
 func owner(p *caller.Principal) string {
 	h := sha256.New()
-	for _, part := range []string{string(p.Method), p.Issuer, p.Tenant, p.Subject} {
+	for _, part := range []string{string(p.Method), p.Issuer, p.Tenant, subject(p)} {
 		h.Write(binary.BigEndian.AppendUint64(nil, uint64(len(part))))
 		h.Write([]byte(part))
 	}
 	return hex.EncodeToString(h.Sum(nil)[:16])
+}
+
+// subject is the caller's subject without what the caller chooses himself: whoever
+// assumes a role of AWS gives the session its name. IAM Identity Center names the
+// sessions of its own roles for their users.
+func subject(p *caller.Principal) string {
+	before, rest, ok := strings.Cut(p.Subject, ":assumed-role/")
+	role, _, ok2 := strings.Cut(rest, "/")
+	if p.Method != caller.AWSIAM || !ok || !ok2 || strings.HasPrefix(role, "AWSReservedSSO_") {
+		return p.Subject
+	}
+	return before + ":assumed-role/" + role
 }
 
 // limitHeaders writes the headers that OpenAI's clients know, of the window that

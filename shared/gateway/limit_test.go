@@ -169,6 +169,30 @@ func TestCallersOfAnotherTenantOrIssuerAreOthers(t *testing.T) {
 	}
 }
 
+func TestNobodyBecomesAnotherCallerByAnotherNameOfASession(t *testing.T) {
+	t.Parallel()
+	same := func(one, two string) bool {
+		of := func(arn string) string {
+			return owner(&caller.Principal{Method: caller.AWSIAM, Issuer: caller.AWSIssuer, Tenant: "123456789012", Subject: arn})
+		}
+		return of(one) == of(two)
+	}
+	const sts = "arn:aws:sts::123456789012:assumed-role/"
+	for _, c := range []struct {
+		one, two string
+		want     bool
+	}{
+		{sts + "app/one", sts + "app/two", true},
+		{sts + "app/one", sts + "other/one", false},
+		{sts + "AWSReservedSSO_Admin_0a1b/alice", sts + "AWSReservedSSO_Admin_0a1b/bob", false},
+		{"arn:aws:iam::123456789012:user/a", "arn:aws:iam::123456789012:user/b", false},
+	} {
+		if got := same(c.one, c.two); got != c.want {
+			t.Errorf("%s and %s are the same caller: %v", c.one, c.two, got)
+		}
+	}
+}
+
 func TestAGatewayWithoutLimitsSaysNothingAboutThem(t *testing.T) {
 	t.Parallel()
 	g := newGateway(t, script{chat: func(context.Context, *chat.Request) (*chat.Response, error) { return answer("ok"), nil }}, io.Discard)
