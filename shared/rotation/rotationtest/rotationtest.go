@@ -65,6 +65,8 @@ func TestIssuer(t *testing.T, open Open) {
 		{"a stored content tells which key it is", testIdentified},
 		{"what no program can make is refused", testAssisted},
 		{"many may ask at once", testConcurrent},
+		{"a rotation renews the key again and again", testCycles},
+		{"a rotation whose requests lose their replies comes to rest", testInterrupted},
 		{"an order whose effect is not known says so", testUnanswered},
 		{"an order that was not carried out says so", testUnavailable},
 		{"a throttled order says how long to wait", testThrottled},
