@@ -145,7 +145,7 @@ func (s *services) anthropicCaller(token string) (string, bool) {
 func (s *Stage) anthropicAPI() http.Handler {
 	api := fakeanthropic.New(fakeanthropic.Options{
 		Brain: s.o.Brain, Authorize: s.services.anthropicCaller,
-		Called: func(c fakeanthropic.Call) { s.note(Call{anthropic, c.Model, c.Principal}) },
+		Called: func(c fakeanthropic.Call) { s.note(Call{Service: anthropic, Model: c.Model, Signer: c.Principal}) },
 	})
 	mux := http.NewServeMux()
 	mux.Handle("/", api)

@@ -115,3 +115,17 @@ func TestACallerIsLimited(t *testing.T) {
 		}
 	})
 }
+
+// TestBedrocksLogNamesTheCaller: what the service would log of a call is what the gateway's line says of its caller.
+func TestBedrocksLogNamesTheCaller(t *testing.T) {
+	t.Parallel()
+	if err := chatAs(t.Context(), AWS, token(t, oidc.Token{Subject: "attributed"})); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range shared.Calls() {
+		if c.Service == bedrock && c.Caller != "" && strings.Contains(output.String(), `"caller":"local/attributed","caller_id":"`+c.Caller+`"`) {
+			return
+		}
+	}
+	t.Errorf("no call of %+v is that of the caller", shared.Calls())
+}

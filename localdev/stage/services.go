@@ -38,6 +38,8 @@ type Call struct {
 	Service string `json:"service"` // for people
 	Model   string `json:"model"`
 	Signer  string `json:"signer"` // whom the credential stands for
+	// Caller is who called, as far as the service's own log would have it.
+	Caller string `json:"caller,omitempty"`
 }
 
 // service is one stand-in and where it is.
@@ -166,23 +168,23 @@ func (s *Stage) models(mind brain.Brain) []service {
 	return []service{
 		{name: bedrock, handler: fakebedrock.New(fakebedrock.Options{
 			Brain: mind, Keys: svc.federation.sts.Lookup, Region: Region,
-			Signed: func(c fakebedrock.Call) { s.note(Call{bedrock, c.Model, c.Key.ARN}) },
+			Signed: func(c fakebedrock.Call) { s.note(Call{bedrock, c.Model, c.Key.ARN, c.Metadata["postern_caller_id"]}) },
 		})},
 		{name: vertex, handler: fakevertex.New(fakevertex.Options{
 			Brain: mind, Projects: []string{Project},
 			Authorize: svc.vertexCaller,
-			Called:    func(c fakevertex.Call) { s.note(Call{vertex, c.Model, c.Principal}) },
+			Called:    func(c fakevertex.Call) { s.note(Call{Service: vertex, Model: c.Model, Signer: c.Principal}) },
 		})},
 		{name: azureOpenAI, handler: &fakeazure.Server{
 			Brain:       mind,
 			Deployments: []string{"gpt-4o-mini"},
 			Authorize:   svc.azureCaller,
-			Called:      func(c fakeazure.Call) { s.note(Call{azureOpenAI, c.Deployment, c.Principal}) },
+			Called:      func(c fakeazure.Call) { s.note(Call{Service: azureOpenAI, Model: c.Deployment, Signer: c.Principal}) },
 		}},
 		{name: openAI, handler: &fakeopenai.Server{
 			Brain:     mind,
 			Authorize: svc.openAICaller,
-			Called:    func(c fakeopenai.Call) { s.note(Call{openAI, c.Model, c.Principal}) },
+			Called:    func(c fakeopenai.Call) { s.note(Call{Service: openAI, Model: c.Model, Signer: c.Principal}) },
 		}},
 	}
 }

@@ -12,6 +12,7 @@
 package bedrock
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net/http"
@@ -44,6 +45,8 @@ type Call struct {
 	Operation string // "Converse" or "ConverseStream"
 	Model     string // as it was named in the path
 	Key       awsauth.Key
+	// Metadata is what the service's invocation log would have of the request.
+	Metadata map[string]string
 }
 
 // Model is one model and what is special about it.
@@ -111,7 +114,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if s.options.Signed != nil {
-		s.options.Signed(Call{Operation: operation, Model: id, Key: key})
+		var logged struct {
+			Metadata map[string]string `json:"requestMetadata"`
+		}
+		_ = json.Unmarshal(body, &logged) // what is wrong with it is said below
+		s.options.Signed(Call{Operation: operation, Model: id, Key: key, Metadata: logged.Metadata})
 	}
 	model, refusal := s.resolve(id)
 	if refusal != nil {
