@@ -26,7 +26,7 @@ type register struct {
 
 func newRegister() *register { return &register{key: secrets.NewValue(strings.Repeat("0b", 32))} }
 
-func (r *register) make(t *testing.T, of apitoken.Request) string {
+func (r *register) make(t testing.TB, of apitoken.Request) string {
 	t.Helper()
 	token, lines, err := apitoken.Create(r.lines, r.key, of)
 	if err != nil {

@@ -30,7 +30,7 @@ type authority struct {
 	key         *ecdsa.PrivateKey
 }
 
-func newAuthority(t *testing.T, name string) authority {
+func newAuthority(t testing.TB, name string) authority {
 	t.Helper()
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
@@ -40,7 +40,7 @@ func newAuthority(t *testing.T, name string) authority {
 }
 
 // sign makes a certificate; an authority that has none signs itself.
-func (a authority) sign(t *testing.T, template *x509.Certificate) authority {
+func (a authority) sign(t testing.TB, template *x509.Certificate) authority {
 	t.Helper()
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
@@ -62,7 +62,7 @@ func (a authority) sign(t *testing.T, template *x509.Certificate) authority {
 }
 
 // client makes a client's certificate, changed by change.
-func (a authority) client(t *testing.T, change func(*x509.Certificate)) *x509.Certificate {
+func (a authority) client(t testing.TB, change func(*x509.Certificate)) *x509.Certificate {
 	t.Helper()
 	template := &x509.Certificate{
 		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "app", Organization: []string{"Partner"}},

@@ -1,9 +1,9 @@
 package caller
 
 import (
+	"bytes"
 	"net/http"
 	"net/textproto"
-	"strings"
 
 	"github.com/postern-ai/postern/shared/config"
 )
@@ -59,8 +59,21 @@ const (
 // asserts reports whether a header is one of those by which a proxy or a platform says who sent a request, from where, or to
 // which address. Some servers take an underscore for a dash, so it counts as one.
 func asserts(name string) bool {
-	name = strings.ToLower(strings.ReplaceAll(textproto.TrimString(name), "_", "-"))
-	switch name {
+	// It is asked for every header of every request, hence without a string for each.
+	var spelled [40]byte
+	lower := spelled[:0]
+	for _, c := range []byte(textproto.TrimString(name)) {
+		switch {
+		case len(lower) == len(spelled):
+			continue // the names below are shorter
+		case c == '_':
+			c = '-'
+		case 'A' <= c && c <= 'Z':
+			c += 'a' - 'A'
+		}
+		lower = append(lower, c)
+	}
+	switch string(lower) {
 	case "forwarded", "via", "proxy-authorization", "remote-user", "true-client-ip", "x-serverless-authorization",
 		"x-real-ip", "x-client-ip", "x-cluster-client-ip", "x-user", "x-remote-user", "x-host", "x-rewrite-url",
 		"x-http-method", "x-http-method-override", "x-method-override":
@@ -74,7 +87,7 @@ func asserts(name string) bool {
 		"x-ms-", "x-arr-", "x-azure-clientip", "x-azure-socketip", "x-azure-fdid", // Azure
 		"cf-", // Cloudflare
 	} {
-		if strings.HasPrefix(name, prefix) {
+		if bytes.HasPrefix(lower, []byte(prefix)) {
 			return true
 		}
 	}
