@@ -161,6 +161,14 @@ func conclude(b *strings.Builder, d policy.Decision) {
 	if t := d.Grant.Tools; t.Limited {
 		fmt.Fprintf(b, "          tools: %s\n", strings.Join(append(t.Names[:len(t.Names):len(t.Names)], "no others"), ", "))
 	}
+	for _, l := range []struct {
+		n    int64
+		what string
+	}{{d.Grant.Limits.RequestsPerMinute, "requests a minute"}, {d.Grant.Limits.TokensPerMinute, "tokens a minute"}, {d.Grant.Limits.ConcurrentStreams, "streams at a time"}} {
+		if l.n > 0 {
+			fmt.Fprintf(b, "          at most %d %s\n", l.n, l.what)
+		}
+	}
 	if d.Grant.LogPayloads {
 		b.WriteString("          prompts and answers are logged\n")
 	}

@@ -22,7 +22,7 @@ upstreams:
 - {provider: bedrock, models: [{name: sonnet, model: eu.anthropic.claude}, nova]}
 policy:
 - {name: leads, match: {groups: [leads, "lead-*"]}, models: ["*"]}
-- {name: research, match: {claims: {department: [research]}, roles: [analyst]}, models: [sonnet], tools: [search], max_tokens: 100, mfa: always, log_payloads: true}
+- {name: research, match: {claims: {department: [research]}, roles: [analyst]}, models: [sonnet], tools: [search], max_tokens: 100, mfa: always, log_payloads: true, limits: {requests_per_minute: 60}}
 - {name: apps, match: {methods: [aws_iam], subjects: ["arn:aws:sts::123456789012:assumed-role/app/*"]}, models: [nova]}
 `
 
@@ -69,6 +69,7 @@ rule      research matches, and decides
 decision  allowed by research
           answers of at most 100 tokens
           tools: search, no others
+          at most 60 requests a minute
           prompts and answers are logged
 `,
 		},

@@ -159,24 +159,28 @@ func (d *Document) settleMFA(cloud Cloud, getenv func(string) string) []Problem 
 		return []Problem{{Path: MFAVariable, Value: said, Message: "only AWS IAM can ask for a second factor", Remedy: "unset it"}}
 	}
 	d.MFA.IAM = said == "true"
-	if !d.RequiresMFA() || !d.PlatformCallers || d.MFA.IAM {
+	if !d.RequiresMFA() || d.PlatformCallers && d.MFA.IAM {
 		return nil
 	}
-	what := Problem{Path: d.mfaPath(), Message: "the identity that the platform's IAM admits does not say whether there was a second factor"}
-	switch {
-	case cloud == AWS:
+	// Roles of AWS are not among those that are known to be programs: people have them too.
+	exempt := slices.ContainsFunc(d.Policy, func(r Rule) bool { return r.MFA == MFAUsers }) &&
+		(d.APITokens != nil || d.Fronts.admit() || d.PlatformCallers && cloud == GCP)
+	what := Problem{Path: d.mfaPath(), Message: "the identity that the platform's IAM admits does not say whether there was a second factor", Remedy: "serve callers by tokens that show it, described under callers and mfa"}
+	if d.PlatformCallers && cloud == AWS {
 		what.Remedy = "let IAM ask for it, by a role that takes aws:MultiFactorAuthPresent to assume and alone may call, and say so with " + MFAVariable + "=true, as the Terraform module does"
-	default:
-		what.Remedy = "serve callers by tokens that show it, described under callers and mfa"
 	}
-	exempt := cloud == GCP && slices.ContainsFunc(d.Policy, func(r Rule) bool { return r.MFA == MFAUsers })
-	if len(d.Callers) > 0 || exempt {
+	switch {
+	case len(d.Callers) == 0 && !exempt:
+		if !d.PlatformCallers {
+			what.Message = "no credential that the document accepts shows a second factor"
+		}
+		what.Message += ", so nobody could ever be let in"
+		return []Problem{what}
+	case d.PlatformCallers:
 		what.Message += "; such callers are refused where it is required"
 		d.Warnings = append(d.Warnings, what)
-		return nil
 	}
-	what.Message += ", so nobody could ever be let in"
-	return []Problem{what}
+	return nil
 }
 
 // mfaPath is the first place that requires a second factor.

@@ -12,10 +12,11 @@ import (
 func TestAFunctionStartsOnlyWhereASecondFactorCanBeEnforced(t *testing.T) {
 	t.Parallel()
 	const (
-		single  = "provider: custom-openai\nbase_url: https://llm.example.com/v1\nauth_type: api_key\ncredential_ref: env://K\nmfa_required: true\n"
-		callers = "callers: [{issuer: https://idp.example.com, audience: x}]\n"
-		tokens  = "upstreams: [{provider: custom-openai, base_url: https://llm.example.com/v1, auth_type: api_key, credential_ref: env://K, mfa_required: true}]\n"
-		rules   = "policy: [{match: {clients: [x]}, models: [\"*\"], mfa: users}]\n"
+		single    = "provider: custom-openai\nbase_url: https://llm.example.com/v1\nauth_type: api_key\ncredential_ref: env://K\nmfa_required: true\n"
+		callers   = "callers: [{issuer: https://idp.example.com, audience: x}]\n"
+		tokens    = "upstreams: [{provider: custom-openai, base_url: https://llm.example.com/v1, auth_type: api_key, credential_ref: env://K, mfa_required: true}]\n"
+		apiTokens = "api_tokens: {credential_ref: env://LIST, key_ref: env://KEY}\n"
+		rules     = "policy: [{match: {clients: [x]}, models: [\"*\"], mfa: users}]\n"
 	)
 	for _, test := range []struct {
 		name, document, said     string
@@ -35,6 +36,8 @@ func TestAFunctionStartsOnlyWhereASecondFactorCanBeEnforced(t *testing.T) {
 		{name: "and are not with IAM's word", document: callers + "platform_callers: true\n" + tokens + rules, cloud: config.AWS, said: "true", iam: true},
 		{name: "service accounts may be excepted", document: "platform_callers: true\n" + tokens + rules, cloud: config.GCP, warning: "such callers are refused"},
 		{name: "roles of AWS may not, since people have them too", document: "platform_callers: true\n" + tokens + rules, cloud: config.AWS, problem: "nobody could ever be let in"},
+		{name: "API tokens show none", document: apiTokens + tokens + strings.Replace(rules, "mfa: users", "mfa: always", 1), cloud: config.AWS, problem: "no credential that the document accepts shows a second factor"},
+		{name: "and may be excepted, being programs", document: apiTokens + tokens + rules, cloud: config.AWS},
 		{name: "a document that requires none needs no word", document: strings.Replace(single, "mfa_required: true", "", 1), cloud: config.AWS},
 	} {
 		t.Run(test.name, func(t *testing.T) {
