@@ -31,6 +31,10 @@ build: ## Build the functions for their platforms, into dist/
 	GOARCH=amd64 $(BUILD) -o dist/gcp/server ./functions/gcp/gateway/server
 	GOARCH=amd64 $(BUILD) -o dist/azure/handler ./functions/azure/gateway
 	cp -R functions/azure/gateway/host.json functions/azure/gateway/gateway dist/azure/
+	GOARCH=arm64 $(BUILD) -tags lambda.norpc -o dist/rotate/aws/bootstrap ./functions/aws/rotate
+	GOARCH=amd64 $(BUILD) -o dist/rotate/gcp/server ./functions/gcp/rotate/server
+	GOARCH=amd64 $(BUILD) -o dist/rotate/azure/handler ./functions/azure/rotate
+	cd functions/azure/rotate && cp -R host.json rotate nearexpiry operate ../../../dist/rotate/azure/
 
 package: ## Zip the functions for infra, with checksums and SBOMs, into dist/package/
 	go run ./localdev/pack -out dist/package

@@ -30,27 +30,62 @@ locals {
   public_models = flatten([for u in local.entries : [for m in try(u.models, []) : tostring(try(m.name, m))]])
   example_model = concat(local.public_models, ["MODEL"])[0]
 
-  # References to secrets, without version and field: {store, name}.
-  references = distinct(compact(concat(
+  # Stored keys that are renewed, the upstreams whose stored credential that is,
+  # and the upstreams whose tokens are renewed before anybody asks. There is a
+  # rotation function if there is any of them.
+  keys = [for k in try(local.parsed.rotation.keys, []) : {
+    name      = try(k.name, k.upstream)
+    reference = try(k.credential_ref, one([for u in local.entries : u.credential_ref if try(u.name, u.provider) == k.upstream]), "")
+    # As shared/config says it of a document that names none.
+    issuer = try(k.issuer, one([for u in local.upstreams : (
+      u.auth == "api_key" ? u.provider :
+      u.auth == "azure_ad" ? "entra" :
+      u.auth == "aws_sigv4" ? "aws-iam" :
+      u.provider == "vertex" ? "gcp-service-account" : "oauth-client"
+    ) if u.name == k.upstream]), "")
+    options = k
+  }]
+  rotated   = [for u in local.upstreams : u if contains([for k in local.keys : try(k.options.upstream, "")], u.name)]
+  proactive = [for u in local.upstreams : u if try(u.options.refresh_policy, "") == "proactive"]
+  rotates   = length(local.keys) + length(local.proactive) > 0
+
+  # References to secrets: what the gateway reads, what the rotation function
+  # replaces, and what it reads besides.
+  redis_references = [try(local.parsed.cache.redis.credential_ref, ""), try(local.parsed.cache.redis.key_ref, "")]
+  gateway_references = distinct(compact(concat(
     flatten([for u in local.entries : [try(u.credential_ref, ""), try(u.client_certificate_ref, "")]]),
-    [try(local.parsed.cache.redis.credential_ref, ""), try(local.parsed.cache.redis.key_ref, "")],
+    local.redis_references,
     [try(local.parsed.api_tokens.credential_ref, ""), try(local.parsed.api_tokens.key_ref, "")],
   )))
-  braced = { for r in local.references : r => regex("^\\{vault://([a-z]+)/([^#}]+)", r) if startswith(r, "{") }
-  plain  = { for r in local.references : r => split("?", split("#", r)[0])[0] if !startswith(r, "{") }
-  secrets = distinct(concat(
+  rotated_references = distinct(compact(local.keys[*].reference))
+  rotation_references = distinct(compact(concat(
+    [for k in local.keys : try(k.options.admin_ref, "")],
+    # A new key is tried as the gateway uses it.
+    [for u in local.rotated : try(u.options.client_certificate_ref, "")],
+    flatten([for u in local.proactive : [try(u.options.credential_ref, ""), try(u.options.client_certificate_ref, "")]]),
+    length(local.proactive) > 0 ? local.redis_references : [],
+  )))
+
+  # Where each of them is, without version and field: {store, name}.
+  references = distinct(concat(local.gateway_references, local.rotated_references, local.rotation_references))
+  braced     = { for r in local.references : r => regex("^\\{vault://([a-z]+)/([^#}]+)", r) if startswith(r, "{") }
+  plain      = { for r in local.references : r => split("?", split("#", r)[0])[0] if !startswith(r, "{") }
+  places = merge(
     # {vault://STORE/NAME/FIELD}
-    [for r, parts in local.braced : {
+    { for r, parts in local.braced : r => {
       store = lookup({ aws = "aws-sm", gcp = "gcp-sm", azure = "azure-kv" }, parts[0], parts[0])
       name  = can(regex("/", parts[1])) ? join("/", slice(split("/", parts[1]), 0, length(split("/", parts[1])) - 1)) : parts[1]
-    }],
-    [for r, text in local.plain : {
+    } },
+    { for r, text in local.plain : r => {
       store = can(regex("://", text)) ? split("://", text)[0] : local.store
       name  = reverse(split("://", text))[0]
-    }],
-  ))
-  secret_names    = toset([for s in local.secrets : s.name if s.store == local.store])
-  foreign_secrets = [for s in local.secrets : "${s.store}://${s.name}" if s.store != local.store || strcontains(s.name, "%")]
+    } },
+  )
+  foreign_secrets       = distinct([for p in local.places : "${p.store}://${p.name}" if p.store != local.store || strcontains(p.name, "%")])
+  own                   = { for r, p in local.places : r => p.name if p.store == local.store }
+  secret_names          = toset([for r in local.gateway_references : local.own[r] if contains(keys(local.own), r)])
+  rotated_secret_names  = toset([for r in local.rotated_references : local.own[r] if contains(keys(local.own), r)])
+  rotation_secret_names = toset([for r in local.rotation_references : local.own[r] if contains(keys(local.own), r)])
 
   # Durations are numbers with units, such as 1h30m.
   timeout = try(local.parsed.limits.request_timeout, "5m")
@@ -62,6 +97,10 @@ locals {
   admission = (
     length(var.callers) > 0 && !local.platform_callers ? "The variable callers has an effect only with platform_callers: true in the document." :
     length(var.callers) == 0 && local.platform_callers ? "The document has platform_callers: true, so the variable callers has to say whom the platform admits." :
-    length(var.callers) == 0 && !local.token_callers ? "Nobody could call this gateway: describe callers in the document, or set platform_callers: true there and the variable callers." : ""
+    length(var.callers) == 0 && !local.token_callers ? "Nobody could call this gateway: describe callers in the document, or set platform_callers: true there and the variable callers." :
+    local.rotates && var.packages.rotate == null ? "The document has stored keys or tokens to renew: give packages.rotate, which `make package` has made, too." : ""
   )
+
+  # A schedule is minutes and hours of a line of cron, in UTC, on every day.
+  schedule = split(" ", var.rotation_schedule)
 }

@@ -1,6 +1,5 @@
 locals {
-  function  = "${var.name}-gateway"
-  log_group = "/aws/lambda/${local.function}"
+  function = "${var.name}-gateway"
   # A function URL with IAM takes the Authorization header for its signature,
   # so a document with both kinds of callers cannot work there.
   authorization = length(var.callers) > 0 ? "AWS_IAM" : "NONE"
@@ -9,6 +8,11 @@ locals {
     local.authorization == "NONE" ? { "*" = "*" } :
     local.requires_mfa ? { mfa = aws_iam_role.callers[0].arn } :
     { for c in var.callers : c => c }
+  )
+
+  environment = merge(
+    { POSTERN_CONFIG = local.text, POSTERN_EVENT_BUS = aws_cloudwatch_event_bus.this.name, POSTERN_DEPLOYMENT = var.name },
+    local.requires_mfa ? { POSTERN_IAM_MFA = "true" } : {},
   )
 
   # A second factor that the document requires. The function cannot see whether
@@ -39,7 +43,7 @@ resource "aws_iam_role" "callers" {
 }
 
 resource "aws_cloudwatch_log_group" "gateway" {
-  name              = local.log_group
+  name              = "/aws/lambda/${local.function}"
   retention_in_days = var.log_retention_days
   tags              = var.tags
 }
@@ -62,7 +66,7 @@ resource "aws_lambda_function" "gateway" {
   tags                           = var.tags
 
   environment {
-    variables = merge({ POSTERN_CONFIG = local.text }, local.requires_mfa ? { POSTERN_IAM_MFA = "true" } : {})
+    variables = local.environment
   }
 
   logging_config {
@@ -82,7 +86,7 @@ resource "aws_lambda_function" "gateway" {
       error_message = "A function URL with IAM takes the Authorization header for itself: have callers in the document or platform_callers with the variable callers, not both."
     }
     precondition {
-      condition     = length(local.text) + length("POSTERN_CONFIG") < 4096
+      condition     = length(join("", concat(keys(local.environment), values(local.environment)))) < 4096
       error_message = "The environment of a Lambda function has 4 KB: shorten the document's comments, or write it as compact JSON."
     }
   }

@@ -17,3 +17,18 @@ output "invoke_command" {
   description = "A chat from the command line."
   value       = "curl -N ${local.url}/chat/completions ${local.auth} -H 'Content-Type: application/json' -d '{\"model\":\"${local.example_model}\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'"
 }
+
+output "rotation_identity" {
+  description = "Whom the rotation function is to issuers of keys and in other clouds' trust. Null when there is nothing to rotate."
+  value       = one(aws_iam_role.rotate[*].arn)
+}
+
+output "event_bus" {
+  description = "Where events are, as POSTERN_EVENT_BUS names it."
+  value       = aws_cloudwatch_event_bus.this.name
+}
+
+output "rotation_command" {
+  description = "Asks the rotation function from the command line how its keys are. Null when there is nothing to rotate."
+  value       = local.rotates ? "aws lambda invoke --function-name ${local.rotation_function}:live --cli-binary-format raw-in-base64-out --payload '{\"postern\":\"status\"}' /dev/stdout" : null
+}

@@ -29,24 +29,22 @@ locals {
 
   # Roles: the first of each chain is assumed by the function, the others by the
   # role before them.
-  chains = [for u in local.upstreams : [for r in u.options.aws_roles : {
-    arn  = try(r.role_arn, r)
-    tags = can(r.session_tags) || try(tobool(r.per_caller), false)
-    id   = can(r.source_identity) || try(tobool(r.per_caller), false)
-  }] if can(u.options.aws_roles) && !u.stored]
-  first_roles = [for c in local.chains : c[0]]
+  first_roles = [for u in local.upstreams : {
+    arn  = try(u.options.aws_roles[0].role_arn, u.options.aws_roles[0])
+    tags = can(u.options.aws_roles[0].session_tags) || try(tobool(u.options.aws_roles[0].per_caller), false)
+    id   = can(u.options.aws_roles[0].source_identity) || try(tobool(u.options.aws_roles[0].per_caller), false)
+  } if can(u.options.aws_roles) && !u.stored]
 
   # Other parties that take the platform's own token, by the token's audience.
-  audiences = sort(distinct(compact([for u in local.upstreams :
+  entra_audiences = { public = "api://AzureADTokenExchange", usgovernment = "api://AzureADTokenExchangeUSGov", china = "api://AzureADTokenExchangeChina" }
+  audiences = sort(distinct(compact([for u in local.upstreams : (
     u.auth == "native" && u.provider == "openai" ? try(u.options.token_audience, "https://api.openai.com/v1") :
     u.auth == "native" && u.provider == "anthropic" ? try(u.options.token_audience, "https://api.anthropic.com") :
     u.stored || can(u.options.azure_federated_token_file) ? "" :
-    u.auth == "azure_ad" || u.provider == "azure-openai" && u.auth == "native" ? lookup(
-      { usgovernment = "api://AzureADTokenExchangeUSGov", china = "api://AzureADTokenExchangeChina" },
-    try(u.options.azure_cloud, "public"), "api://AzureADTokenExchange") :
+    u.auth == "azure_ad" || u.provider == "azure-openai" && u.auth == "native" ? local.entra_audiences[try(u.options.azure_cloud, "public")] :
     contains(["oauth2", "oidc"], u.auth) ? try(u.options.token_audience, "") :
     u.provider == "vertex" ? try(u.options.token_audience, "https:${u.options.gcp_workload_identity_provider}", "") : ""
-  ])))
+  )])))
 
   # API Gateway behind a custom-openai upstream, when the address shows which.
   apis = sort(distinct(flatten([for u in local.direct : [
@@ -54,12 +52,14 @@ locals {
     "arn:${local.partition}:execute-api:${parts[1]}:${local.account}:${parts[0]}/${parts[2]}/POST${parts[3] == null ? "" : parts[3]}/chat/completions"
   ] if u.provider == "custom-openai" && u.auth == "aws_sigv4" && try(u.options.aws_service, "execute-api") == "execute-api"])))
 
-  secret_arns = sort([for s in data.aws_secretsmanager_secret.this : s.id])
-  # The key aws/secretsmanager needs no permission.
-  secret_keys = sort(distinct([for s in data.aws_secretsmanager_secret.this :
+  # Secrets by their names, and their keys by their ARNs. The key
+  # aws/secretsmanager needs no permission.
+  arn_of = { for name, s in data.aws_secretsmanager_secret.this : name => s.id }
+  key_of = { for name, s in data.aws_secretsmanager_secret.this : s.id =>
     startswith(s.kms_key_id, "arn:") ? s.kms_key_id : "arn:${local.partition}:kms:${split(":", s.id)[3]}:${local.account}:key/${s.kms_key_id}"
     if try(s.kms_key_id, "") != "" && !strcontains(try(s.kms_key_id, ""), "alias/")
-  ]))
+  }
+  secret_arns = sort([for name in local.secret_names : local.arn_of[name]])
 
   invoke = ["bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream"]
   statements = concat(
@@ -73,25 +73,50 @@ locals {
       Condition = { StringEquals = { "bedrock:InferenceProfileArn" = module.profiles.profiles[key].arn } }
     }],
     [for arns in [local.secret_arns] : { Sid = "Secrets", Effect = "Allow", Action = ["secretsmanager:GetSecretValue"], Resource = arns } if length(arns) > 0],
-    [for arns in [local.secret_keys] : {
-      Sid       = "SecretKeys", Effect = "Allow", Action = ["kms:Decrypt"], Resource = arns
-      Condition = { StringEquals = { "kms:ViaService" = distinct([for arn in local.secret_arns : "secretsmanager.${split(":", arn)[3]}.amazonaws.com"]) } }
-    } if length(arns) > 0],
-    [for arns in [sort(distinct(local.first_roles[*].arn))] : { Sid = "Roles", Effect = "Allow", Action = ["sts:AssumeRole"], Resource = arns } if length(arns) > 0],
-    [for arns in [sort(distinct([for r in local.first_roles : r.arn if r.tags]))] : { Sid = "RoleTags", Effect = "Allow", Action = ["sts:TagSession"], Resource = arns } if length(arns) > 0],
-    [for arns in [sort(distinct([for r in local.first_roles : r.arn if r.id]))] : { Sid = "RoleSource", Effect = "Allow", Action = ["sts:SetSourceIdentity"], Resource = arns } if length(arns) > 0],
-    # This action knows no resources; its audience is what bounds it.
-    [for audiences in [local.audiences] : {
-      Sid       = "PlatformToken", Effect = "Allow", Action = ["sts:GetWebIdentityToken"], Resource = ["*"]
-      Condition = { "ForAllValues:StringEquals" = { "sts:IdentityTokenAudience" = audiences }, Null = { "sts:IdentityTokenAudience" = "false" } }
-    } if length(audiences) > 0],
+    local.decrypt.gateway,
+    local.assume.gateway,
+    lookup(local.platform_token, "gateway", []),
     [for arns in [local.apis] : { Sid = "APIs", Effect = "Allow", Action = ["execute-api:Invoke"], Resource = arns } if length(arns) > 0],
-    [
-      { Sid = "Logs", Effect = "Allow", Action = ["logs:CreateLogStream", "logs:PutLogEvents"], Resource = ["arn:${local.partition}:logs:${local.region}:${local.account}:log-group:${local.log_group}:log-stream:*"] },
-      # Bedrock's own API keys are never of use here.
-      { Sid = "NoBearerTokens", Effect = "Deny", Action = ["bedrock:CallWithBearerToken", "bedrock-mantle:CallWithBearerToken"], Resource = ["*"] },
-    ],
+    local.every_function.gateway,
   )
+
+  # What both functions are granted in the same way, each for what it needs.
+  decrypt = { for function, of in {
+    gateway  = { arns = local.secret_arns, actions = ["kms:Decrypt"], sid = "SecretKeys" }
+    read     = { arns = local.rotation_secret_arns, actions = ["kms:Decrypt"], sid = "SecretKeys" }
+    replaced = { arns = local.rotated_secret_arns, actions = ["kms:Decrypt", "kms:GenerateDataKey"], sid = "RotatedKeys" }
+    } : function => [for keys in [sort(distinct([for arn in of.arns : local.key_of[arn] if contains(keys(local.key_of), arn)]))] : {
+      Sid       = of.sid, Effect = "Allow", Action = of.actions, Resource = keys
+      Condition = { StringEquals = { "kms:ViaService" = sort(distinct([for arn in of.arns : "secretsmanager.${split(":", arn)[3]}.amazonaws.com"])) } }
+  } if length(keys) > 0] }
+
+  assume = { for function, roles in { gateway = local.first_roles, rotate = local.rotation_roles } : function => concat(
+    [for arns in [sort(distinct(roles[*].arn))] : { Sid = "Roles", Effect = "Allow", Action = ["sts:AssumeRole"], Resource = arns } if length(arns) > 0],
+    [for arns in [sort(distinct([for r in roles : r.arn if r.tags]))] : { Sid = "RoleTags", Effect = "Allow", Action = ["sts:TagSession"], Resource = arns } if length(arns) > 0],
+    [for arns in [sort(distinct([for r in roles : r.arn if r.id]))] : { Sid = "RoleSource", Effect = "Allow", Action = ["sts:SetSourceIdentity"], Resource = arns } if length(arns) > 0],
+  ) }
+
+  # This action knows no resources; its audience is what bounds it.
+  platform_token = { for function, audiences in { gateway = local.audiences, rotate = local.rotation_audiences } : function => [{
+    Sid       = "PlatformToken", Effect = "Allow", Action = ["sts:GetWebIdentityToken"], Resource = ["*"]
+    Condition = { "ForAllValues:StringEquals" = { "sts:IdentityTokenAudience" = audiences }, Null = { "sts:IdentityTokenAudience" = "false" } }
+  }] if length(audiences) > 0 }
+
+  lambda_only = jsonencode({
+    Version   = "2012-10-17"
+    Statement = [{ Effect = "Allow", Action = "sts:AssumeRole", Principal = { Service = "lambda.amazonaws.com" } }]
+  })
+
+  every_function = { for function, of in { gateway = local.function, rotate = local.rotation_function } : function => [
+    # Whoever publishes says who it is, and as nobody else.
+    {
+      Sid       = "Events", Effect = "Allow", Action = ["events:PutEvents"], Resource = [aws_cloudwatch_event_bus.this.arn]
+      Condition = { StringEquals = { "events:source" = "ai.postern.${of}" } }
+    },
+    { Sid = "Logs", Effect = "Allow", Action = ["logs:CreateLogStream", "logs:PutLogEvents"], Resource = ["arn:${local.partition}:logs:${local.region}:${local.account}:log-group:/aws/lambda/${of}:log-stream:*"] },
+    # Bedrock's own API keys are never of use here.
+    { Sid = "NoBearerTokens", Effect = "Deny", Action = ["bedrock:CallWithBearerToken", "bedrock-mantle:CallWithBearerToken"], Resource = ["*"] },
+  ] }
 }
 
 data "aws_caller_identity" "this" {}
@@ -106,20 +131,17 @@ module "profiles" {
 # Secrets are made elsewhere, so that their values never come near the state. The
 # id of one is its ARN.
 data "aws_secretsmanager_secret" "this" {
-  for_each = local.secret_names
+  for_each = setunion(local.secret_names, local.rotated_secret_names, local.rotation_secret_names)
   region   = startswith(each.value, "arn:") ? split(":", each.value)[3] : null
   arn      = startswith(each.value, "arn:") ? each.value : null
   name     = startswith(each.value, "arn:") ? null : each.value
 }
 
 resource "aws_iam_role" "gateway" {
-  name        = "${var.name}-gateway"
-  description = "The gateway function ${var.name}"
-  assume_role_policy = jsonencode({
-    Version   = "2012-10-17"
-    Statement = [{ Effect = "Allow", Action = "sts:AssumeRole", Principal = { Service = "lambda.amazonaws.com" } }]
-  })
-  tags = var.tags
+  name               = "${var.name}-gateway"
+  description        = "The gateway function ${var.name}"
+  assume_role_policy = local.lambda_only
+  tags               = var.tags
 }
 
 resource "aws_iam_role_policy" "gateway" {

@@ -5,18 +5,23 @@ locals {
   suffix = substr(sha256("${data.azurerm_client_config.this.subscription_id}/${var.platform.resource_group_name}/${var.name}"), 0, 8)
   app    = "${var.name}-gateway-${local.suffix}"
 
-  settings = merge(
-    {
-      POSTERN_CONFIG = local.text
+  settings = merge(local.environment, local.host_settings.gateway)
 
-      # The host's storage and telemetry, both without keys.
-      AzureWebJobsStorage__accountName          = azurerm_storage_account.host.name
-      AzureWebJobsStorage__credential           = "managedidentity"
-      AzureWebJobsStorage__clientId             = azurerm_user_assigned_identity.host.client_id
-      APPLICATIONINSIGHTS_AUTHENTICATION_STRING = "Authorization=AAD;ClientId=${azurerm_user_assigned_identity.host.client_id}"
-      # The function's own lines and the requests, which alarms count.
-      AzureFunctionsJobHost__logging__logLevel__default = "Information"
-    },
+  # Each host's storage and telemetry, both without keys.
+  host_settings = { for app, of in {
+    gateway = { account = azurerm_storage_account.host.name, identity = azurerm_user_assigned_identity.host.client_id }
+    rotate  = { account = one(azurerm_storage_account.rotate[*].name), identity = one(azurerm_user_assigned_identity.rotate[*].client_id) }
+    } : app => {
+    AzureWebJobsStorage__accountName          = of.account
+    AzureWebJobsStorage__credential           = "managedidentity"
+    AzureWebJobsStorage__clientId             = of.identity
+    APPLICATIONINSIGHTS_AUTHENTICATION_STRING = "Authorization=AAD;ClientId=${of.identity}"
+    # The function's own lines and the requests, which alarms count.
+    AzureFunctionsJobHost__logging__logLevel__default = "Information"
+  } if of.identity != null }
+
+  environment = merge(
+    { POSTERN_CONFIG = local.text, POSTERN_EVENT_BUS = azurerm_eventgrid_topic.this.endpoint, POSTERN_DEPLOYMENT = var.name },
     local.vault == "" ? {} : { POSTERN_KEY_VAULT_URL = "https://${local.vault}.vault.azure.net" },
     # App Service authentication is on for these callers and nobody else.
     length(var.callers) > 0 ? { POSTERN_PLATFORM_IAM = "true" } : {},

@@ -17,3 +17,18 @@ output "invoke_command" {
   description = "A chat from the command line."
   value       = "curl -N ${local.url}/chat/completions -H \"Authorization: Bearer ${local.token}\" -H 'Content-Type: application/json' -d '{\"model\":\"${local.example_model}\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'"
 }
+
+output "rotation_identity" {
+  description = "Whom the rotation function is to issuers of keys and in other clouds' trust. Null when there is nothing to rotate."
+  value       = local.rotator
+}
+
+output "event_bus" {
+  description = "Where events are, as POSTERN_EVENT_BUS names it."
+  value       = azurerm_eventgrid_topic.this.endpoint
+}
+
+output "rotation_command" {
+  description = "Asks the rotation function from the command line how its keys are. Null when there is nothing to rotate."
+  value       = one([for a in azurerm_function_app_flex_consumption.rotate : "curl -X POST https://${a.default_hostname}/operate -H \"x-functions-key: $(az functionapp keys list --resource-group ${var.platform.resource_group_name} --name ${a.name} --query masterKey --output tsv)\" -H 'Content-Type: application/json' -d '{\"postern\":\"status\"}'"])
+}

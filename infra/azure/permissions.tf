@@ -9,10 +9,11 @@ locals {
   instances = toset([for u in local.direct : try(u.options.azure_instance, regex("^https://([A-Za-z0-9-]+)\\.", u.options.base_url)[0], u.name)])
   # Each reference is VAULT/NAME, or a NAME in the only vault.
   vault = length(var.platform.key_vaults) == 1 ? keys(var.platform.key_vaults)[0] : ""
-  secrets_in = { for name in local.secret_names : name => {
+  secrets_in = { for name in setunion(local.secret_names, local.rotated_secret_names, local.rotation_secret_names) : name => {
     vault = strcontains(name, "/") ? split("/", name)[0] : local.vault
     name  = reverse(split("/", name))[0]
   } }
+  secret_scopes = { for name, s in local.secrets_in : name => "${lookup(var.platform.key_vaults, s.vault, "/unknown")}/secrets/${s.name}" }
 
   unknown_accounts = sort([for i in local.instances : i if !contains(keys(var.platform.openai_accounts), i)])
   unknown_vaults   = sort([for name, s in local.secrets_in : name if !contains(keys(var.platform.key_vaults), s.vault)])
@@ -44,8 +45,8 @@ resource "azurerm_role_assignment" "models" {
 
 # Secrets are made elsewhere, so that their values never come near the state.
 resource "azurerm_role_assignment" "secrets" {
-  for_each             = local.secrets_in
-  scope                = "${lookup(var.platform.key_vaults, each.value.vault, "/unknown")}/secrets/${each.value.name}"
+  for_each             = local.secret_names
+  scope                = local.secret_scopes[each.value]
   role_definition_name = "Key Vault Secrets User"
   principal_id         = local.gateway
   principal_type       = "ServicePrincipal"

@@ -1,14 +1,16 @@
 locals {
   service = "${var.name}-gateway"
   apis = toset(concat(
-    ["run", "cloudbuild", "artifactregistry", "iam", "logging", "monitoring"],
+    ["run", "cloudbuild", "artifactregistry", "iam", "logging", "monitoring", "pubsub"],
     length(local.vertex) > 0 ? ["aiplatform"] : [],
-    length(local.acted_as) > 0 ? ["iamcredentials"] : [],
-    length(local.secret_names) > 0 ? ["secretmanager"] : [],
+    length(local.acted_as) + length(local.rotation_acted_as) > 0 ? ["iamcredentials"] : [],
+    length(local.path_of) > 0 ? ["secretmanager"] : [],
+    local.rotates ? ["cloudscheduler"] : [],
+    length(local.api_key_projects) > 0 ? ["apikeys"] : [],
   ))
   image = "${local.region}-docker.pkg.dev/${local.project}/${google_artifact_registry_repository.gateway.repository_id}/gateway"
   environment = merge(
-    { POSTERN_CONFIG = local.text, GOOGLE_CLOUD_PROJECT = local.project },
+    { POSTERN_CONFIG = local.text, POSTERN_EVENT_BUS = google_pubsub_topic.events.id, POSTERN_DEPLOYMENT = var.name, GOOGLE_CLOUD_PROJECT = local.project },
     # The invoker check below is on for these callers and nobody else.
     length(var.callers) > 0 ? { POSTERN_PLATFORM_IAM = "true" } : {},
   )
@@ -161,6 +163,7 @@ resource "google_cloud_run_v2_service" "gateway" {
     google_project_iam_member.build,
     google_project_iam_member.models,
     google_secret_manager_secret_iam_member.gateway,
+    google_pubsub_topic_iam_member.gateway,
   ]
 }
 
@@ -174,7 +177,7 @@ resource "google_cloud_run_v2_service_iam_member" "invoker" {
   member   = each.value
 }
 
-# The service's logs have a bucket of their own, with a retention of their own.
+# The services' logs have a bucket of their own, with a retention of their own.
 resource "google_logging_project_bucket_config" "gateway" {
   project        = local.project
   location       = local.region
@@ -202,5 +205,6 @@ resource "google_logging_project_exclusion" "gateway" {
 }
 
 locals {
-  logs = "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"${local.service}\" AND resource.labels.location=\"${local.region}\""
+  services = local.rotates ? "resource.labels.service_name=(\"${local.service}\" OR \"${local.rotation_service}\")" : "resource.labels.service_name=\"${local.service}\""
+  logs     = "resource.type=\"cloud_run_revision\" AND ${local.services} AND resource.labels.location=\"${local.region}\""
 }

@@ -14,12 +14,21 @@ locals {
   acted_as = toset([for u in local.vertex : concat(try(u.options.gcp_delegates, []), [u.options.gcp_service_account])[0] if can(u.options.gcp_service_account)])
 
   # projects/PROJECT/secrets/NAME, with or without /versions/VERSION.
-  secret_paths = toset([for name in local.secret_names : startswith(name, "projects/") ? split("/versions/", name)[0] : "projects/${local.project}/secrets/${split("/versions/", name)[0]}"])
-  regional     = [for path in local.secret_paths : path if strcontains(path, "/locations/")]
-  secret_roles = { for pair in setproduct(local.secret_paths, ["roles/secretmanager.secretAccessor", "roles/secretmanager.viewer"]) : "${pair[0]} ${pair[1]}" => {
-    project = split("/", pair[0])[1]
-    secret  = reverse(split("/", pair[0]))[0]
-    role    = pair[1]
+  path_of = { for name in setunion(local.secret_names, local.rotated_secret_names, local.rotation_secret_names) :
+    name => startswith(name, "projects/") ? split("/versions/", name)[0] : "projects/${local.project}/secrets/${split("/versions/", name)[0]}"
+  }
+  regional = distinct([for path in local.path_of : path if strcontains(path, "/locations/")])
+  # Readers of secrets, each with what it reads.
+  readers = {
+    gateway = toset([for name in local.secret_names : local.path_of[name]])
+    rotate  = setsubtract([for name in local.rotation_secret_names : local.path_of[name]], [for name in local.rotated_secret_names : local.path_of[name]])
+  }
+  secret_roles = { for function, paths in local.readers : function => {
+    for pair in setproduct(paths, ["roles/secretmanager.secretAccessor", "roles/secretmanager.viewer"]) : "${pair[0]} ${pair[1]}" => {
+      project = split("/", pair[0])[1]
+      secret  = reverse(split("/", pair[0]))[0]
+      role    = pair[1]
+    }
   } }
 }
 
@@ -65,7 +74,7 @@ resource "google_service_account_iam_member" "acted_as" {
 # viewer lists versions and reads none of them: a secret that nobody rotates has
 # no alias that says which one is in use.
 resource "google_secret_manager_secret_iam_member" "gateway" {
-  for_each  = local.secret_roles
+  for_each  = local.secret_roles.gateway
   project   = each.value.project
   secret_id = each.value.secret
   role      = each.value.role

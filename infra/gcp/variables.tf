@@ -19,7 +19,7 @@ variable "config_file" {
 
 variable "packages" {
   description = "The packages that `make package` has made."
-  type        = object({ gateway = string })
+  type        = object({ gateway = string, rotate = optional(string) })
 }
 
 variable "callers" {
@@ -35,6 +35,22 @@ variable "platform" {
     region  = optional(string)
   })
   default = {}
+}
+
+variable "rotation_schedule" {
+  description = "When the rotation function looks for what is due: the minutes and hours of a line of cron, in UTC."
+  type        = string
+  default     = "*/15 * * * *"
+  validation {
+    condition     = can(regex("^[0-9*/,-]+ [0-9*/,-]+ \\* \\* \\*$", var.rotation_schedule))
+    error_message = "The schedule is a line of cron for every day, such as */15 * * * * or 0 3 * * *."
+  }
+}
+
+variable "deletion_protection" {
+  description = "Keeps `terraform destroy` from ending the rotation of stored keys, which would leave the old and the new key of one under way behind."
+  type        = bool
+  default     = true
 }
 
 variable "max_instances" {

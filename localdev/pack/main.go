@@ -1,5 +1,5 @@
 // Command pack builds the packages that infra deploys: for each cloud a zip of
-// its gateway function, a software bill of materials beside it, and one list of
+// its gateway and one of its rotation function, a software bill of materials beside it, and one list of
 // checksums. The same source and the same Go release make the same bytes,
 // wherever it runs, so whoever has the source can check a package.
 //
@@ -50,12 +50,16 @@ type contents struct {
 
 // packages lists them all.
 func packages() []pack {
-	return []pack{
-		{"gateway-aws-arm64", lambda("arm64")},
-		{"gateway-aws-amd64", lambda("amd64")},
-		{"gateway-gcp", source},
-		{"gateway-azure-amd64", customHandler},
+	var all []pack
+	for _, name := range []string{"gateway", "rotate"} { // each cloud has both
+		all = append(all,
+			pack{name + "-aws-arm64", lambda{function: name, goarch: "arm64"}.files},
+			pack{name + "-aws-amd64", lambda{function: name, goarch: "amd64"}.files},
+			pack{name + "-gcp", source(name).files},
+			pack{name + "-azure-amd64", customHandler(name).files},
+		)
 	}
+	return all
 }
 
 // run writes the packages, and prints a line for each as sha256sum does.

@@ -98,12 +98,18 @@ func TestTheSameSourceMakesTheSameBytes(t *testing.T) {
 		"SHA256SUMS",
 		"gateway-aws-amd64.cdx.json", "gateway-aws-amd64.zip", "gateway-aws-arm64.cdx.json", "gateway-aws-arm64.zip",
 		"gateway-azure-amd64.cdx.json", "gateway-azure-amd64.zip", "gateway-gcp.cdx.json", "gateway-gcp.zip",
+		"rotate-aws-amd64.cdx.json", "rotate-aws-amd64.zip", "rotate-aws-arm64.cdx.json", "rotate-aws-arm64.zip",
+		"rotate-azure-amd64.cdx.json", "rotate-azure-amd64.zip", "rotate-gcp.cdx.json", "rotate-gcp.zip",
 	}
 	if diff := cmp.Diff(want, list(t, second)); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
 	}
 	t.Run("each program is for its platform and holds no path of this machine", func(t *testing.T) {
-		for name, program := range map[string]string{"gateway-aws-arm64": "bootstrap", "gateway-aws-amd64": "bootstrap", "gateway-azure-amd64": "handler"} {
+		programs := map[string]string{
+			"gateway-aws-arm64": "bootstrap", "gateway-aws-amd64": "bootstrap", "gateway-azure-amd64": "handler",
+			"rotate-aws-arm64": "bootstrap", "rotate-aws-amd64": "bootstrap", "rotate-azure-amd64": "handler",
+		}
+		for name, program := range programs {
 			dir := t.TempDir()
 			modes := unpack(t, read(t, second, name+".zip"), dir)
 			if modes[program] != "-rwxr-xr-x" {
@@ -130,15 +136,21 @@ func TestTheSameSourceMakesTheSameBytes(t *testing.T) {
 		}
 	})
 	t.Run("a custom handler has the folder that the Functions host reads", func(t *testing.T) {
-		modes := unpack(t, read(t, second, "gateway-azure-amd64.zip"), t.TempDir())
-		want := map[string]string{"handler": "-rwxr-xr-x", "host.json": "-rw-r--r--", "gateway/function.json": "-rw-r--r--"}
-		if diff := cmp.Diff(want, modes); diff != "" {
-			t.Errorf("files (-want +got):\n%s", diff)
+		for function, folders := range map[string][]string{"gateway": {"gateway"}, "rotate": {"nearexpiry", "operate", "rotate"}} {
+			want := map[string]string{"handler": "-rwxr-xr-x", "host.json": "-rw-r--r--"}
+			for _, folder := range folders {
+				want[folder+"/function.json"] = "-rw-r--r--"
+			}
+			if diff := cmp.Diff(want, unpack(t, read(t, second, function+"-azure-amd64.zip"), t.TempDir())); diff != "" {
+				t.Errorf("files of %s (-want +got):\n%s", function, diff)
+			}
 		}
 	})
 	t.Run("each bill of materials names what is in its package", func(t *testing.T) {
-		for _, name := range []string{"gateway-aws-arm64", "gateway-azure-amd64", "gateway-gcp"} {
-			checkBill(t, name, second)
+		for _, function := range []string{"gateway", "rotate"} {
+			for _, cloud := range []string{"-aws-arm64", "-azure-amd64", "-gcp"} {
+				checkBill(t, function+cloud, second)
+			}
 		}
 	})
 	t.Run("the sums are those of the files", func(t *testing.T) {
@@ -173,11 +185,12 @@ func checkBill(t *testing.T, name, dir string) {
 	if sum := b.Metadata.Component.Hashes[0].Content; sum != digest(read(t, dir, name+".zip")) {
 		t.Errorf("%s: the bill is for another package", name)
 	}
+	_, of, _ := strings.Cut(name, "-")
 	needed := map[string]string{
-		"gateway-aws-arm64":   "github.com/aws/aws-lambda-go",
-		"gateway-gcp":         "github.com/GoogleCloudPlatform/functions-framework-go",
-		"gateway-azure-amd64": "github.com/Azure/azure-sdk-for-go/sdk/azidentity",
-	}[name]
+		"aws-arm64":   "github.com/aws/aws-lambda-go",
+		"gcp":         "github.com/GoogleCloudPlatform/functions-framework-go",
+		"azure-amd64": "github.com/Azure/azure-sdk-for-go/sdk/azidentity",
+	}[of]
 	if !slices.ContainsFunc(b.Components, func(c component) bool {
 		return c.Name == needed && c.Version != "" && c.URL == "pkg:golang/"+needed+"@"+c.Version && strings.HasPrefix(c.Properties[0].Value, "h1:")
 	}) {
@@ -192,9 +205,19 @@ func checkBill(t *testing.T, name, dir string) {
 // github.com/GoogleCloudPlatform/buildpacks.
 func TestCloudBuildMakesAFunctionOfTheSource(t *testing.T) {
 	t.Parallel()
-	out := packed(t, pack{"gateway-gcp", source})
+	for name, target := range map[string]string{"gateway": "Gateway", "rotate": "Rotate"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			build(t, source(name), target)
+		})
+	}
+}
+
+// build does with an archive what the buildpack does.
+func build(t *testing.T, function source, target string) {
+	out := packed(t, pack{"function", function.files})
 	dir := filepath.Join(t.TempDir(), "serverless_function_source_code")
-	unpack(t, read(t, out, "gateway-gcp.zip"), dir)
+	unpack(t, read(t, out, "function.zip"), dir)
 
 	names, err := filepath.Glob(filepath.Join(dir, "*.go"))
 	if err != nil || len(names) == 0 {
@@ -205,7 +228,7 @@ func TestCloudBuildMakesAFunctionOfTheSource(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if f.Name.Name != "gateway" {
+		if f.Name.Name != string(function) {
 			t.Errorf("%s is of package %s: the root has to hold one package, and one that can be imported", name, f.Name.Name)
 		}
 		for _, i := range f.Imports {
@@ -253,7 +276,7 @@ func register(f any) error {
 }
 
 func main() {
-	if err := register(function.Gateway); err != nil {
+	if err := register(function.` + target + `); err != nil {
 		log.Fatal(err)
 	}
 	if err := funcframework.Start(os.Getenv("PORT")); err != nil {
@@ -267,7 +290,7 @@ func main() {
 	offline(t, dir, "build", "-trimpath", "-o", filepath.Join(t.TempDir(), "main"), app)
 	// The function is not compiled in a way of its own: what Cloud Build makes
 	// is what the server is that local runs and tests use.
-	if !bytes.Equal(read(t, dir, "gateway.go"), read(t, root, function, "gateway.go")) {
+	if !bytes.Equal(read(t, dir, string(function)+".go"), read(t, root, function.path(), string(function)+".go")) {
 		t.Error("the function's source was changed on its way")
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"debug/buildinfo"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -82,31 +83,38 @@ func (p program) build(ctx context.Context, root, work string) ([]byte, []module
 
 // lambda is a package for the runtime provided.al2023, which starts the program
 // that is named bootstrap.
-func lambda(goarch string) func(context.Context, string, string) (contents, error) {
-	return func(ctx context.Context, root, work string) (contents, error) {
-		data, modules, err := program{path: "functions/aws/gateway", goarch: goarch, tags: "lambda.norpc"}.build(ctx, root, work)
-		if err != nil {
-			return contents{}, err
-		}
-		return contents{files: []file{{name: "bootstrap", data: data, executable: true}}, modules: modules}, nil
+type lambda struct{ function, goarch string }
+
+func (l lambda) files(ctx context.Context, root, work string) (contents, error) {
+	data, modules, err := program{path: "functions/aws/" + l.function, goarch: l.goarch, tags: "lambda.norpc"}.build(ctx, root, work)
+	if err != nil {
+		return contents{}, err
 	}
+	return contents{files: []file{{name: "bootstrap", data: data, executable: true}}, modules: modules}, nil
 }
 
-// customHandler is a package for Azure Functions: the program that host.json
-// names, and a folder for each function.
-func customHandler(ctx context.Context, root, work string) (contents, error) {
-	const folder = "functions/azure/gateway"
+// customHandler is a package for Azure Functions, by the name of its folder: the
+// program that host.json names, and a folder for each function of the app.
+type customHandler string
+
+func (c customHandler) files(ctx context.Context, root, work string) (contents, error) {
+	folder := "functions/azure/" + string(c)
 	data, modules, err := program{path: folder, goarch: "amd64"}.build(ctx, root, work)
 	if err != nil {
 		return contents{}, err
 	}
-	c := contents{files: []file{{name: "handler", data: data, executable: true}}, modules: modules}
-	for _, name := range []string{"host.json", "gateway/function.json"} {
-		data, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(folder), filepath.FromSlash(name)))
+	app := contents{files: []file{{name: "handler", data: data, executable: true}}, modules: modules}
+	in := os.DirFS(filepath.Join(root, filepath.FromSlash(folder)))
+	names, err := fs.Glob(in, "*/function.json")
+	if err != nil {
+		return contents{}, err
+	}
+	for _, name := range append(names, "host.json") {
+		data, err := fs.ReadFile(in, name)
 		if err != nil {
 			return contents{}, err
 		}
-		c.files = append(c.files, file{name: name, data: data})
+		app.files = append(app.files, file{name: name, data: data})
 	}
-	return c, nil
+	return app, nil
 }

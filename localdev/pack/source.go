@@ -13,23 +13,27 @@ import (
 	"strings"
 )
 
-// function is the package that the functions buildpack has to find at the root
-// of an archive: the import path of a function is that of its module.
-const function = "functions/gcp/gateway"
+// source is the archive that Cloud Build makes a function of, by the name of its
+// package: the packages that the function consists of, without their tests, and
+// everything that they import in a vendor folder, so that the build needs no
+// network and nothing of it can change later.
+type source string
+
+// path is that of the package that the functions buildpack has to find at the
+// root of an archive: the import path of a function is that of its module.
+func (s source) path() string { return "functions/gcp/" + string(s) }
 
 // framework is a file of that package. With a vendor folder the buildpack asks
 // for the functions framework to be in it, and only what is imported is.
-const framework = `package gateway
+func (s source) framework() []byte {
+	return []byte("package " + string(s) + `
 
 import _ "github.com/GoogleCloudPlatform/functions-framework-go/funcframework"
-`
+`)
+}
 
-// source is the archive that Cloud Build makes a function of: the packages that
-// the function consists of, without their tests, and everything that they
-// import in a vendor folder, so that the build needs no network and nothing of
-// it can change later.
-func source(ctx context.Context, root, work string) (contents, error) {
-	if err := stage(ctx, root, work); err != nil {
+func (s source) files(ctx context.Context, root, work string) (contents, error) {
+	if err := s.stage(ctx, root, work); err != nil {
 		return contents{}, err
 	}
 	if _, err := command(ctx, work, "amd64", "mod", "vendor"); err != nil {
@@ -59,8 +63,8 @@ func source(ctx context.Context, root, work string) (contents, error) {
 }
 
 // stage copies the function's own packages into an empty folder.
-func stage(ctx context.Context, root, work string) error {
-	listed, err := command(ctx, root, "amd64", "list", "-deps", "-json=ImportPath,Dir,GoFiles,EmbedFiles,Module", "./"+function)
+func (s source) stage(ctx context.Context, root, work string) error {
+	listed, err := command(ctx, root, "amd64", "list", "-deps", "-json=ImportPath,Dir,GoFiles,EmbedFiles,Module", "./"+s.path())
 	if err != nil {
 		return err
 	}
@@ -82,7 +86,7 @@ func stage(ctx context.Context, root, work string) error {
 			continue
 		}
 		below := strings.TrimPrefix(strings.TrimPrefix(p.ImportPath, p.Module.Path), "/")
-		if below == function {
+		if below == s.path() {
 			below = ""
 		}
 		for _, name := range append(p.GoFiles, p.EmbedFiles...) {
@@ -96,7 +100,7 @@ func stage(ctx context.Context, root, work string) error {
 			return err
 		}
 	}
-	return os.WriteFile(filepath.Join(work, "framework.go"), []byte(framework), 0o644)
+	return os.WriteFile(filepath.Join(work, "framework.go"), s.framework(), 0o644)
 }
 
 func copyFile(from, to string) error {

@@ -1,22 +1,5 @@
 mock_provider "aws" {
-  mock_data "aws_caller_identity" {
-    defaults = { account_id = "111122223333" }
-  }
-  mock_data "aws_partition" {
-    defaults = { partition = "aws" }
-  }
-  mock_data "aws_region" {
-    defaults = { id = "eu-west-1" }
-  }
-  mock_resource "aws_iam_role" {
-    defaults = { arn = "arn:aws:iam::111122223333:role/postern-gateway" }
-  }
-  mock_resource "aws_lambda_function" {
-    defaults = { version = "7" }
-  }
-  mock_resource "aws_lambda_function_url" {
-    defaults = { function_url = "https://abc.lambda-url.eu-west-1.on.aws/" }
-  }
+  source = "./tests/mocks"
 }
 
 variables {
@@ -38,8 +21,8 @@ run "a_document_with_token_callers" {
     error_message = "everybody may invoke the function by way of its URL, and in no other way"
   }
   assert {
-    condition     = aws_lambda_function.gateway.environment[0].variables == tomap({ POSTERN_CONFIG = file("tests/testdata/minimal.yaml") })
-    error_message = "the function gets the document to the letter and nothing else"
+    condition     = aws_lambda_function.gateway.environment[0].variables == tomap({ POSTERN_CONFIG = file("tests/testdata/minimal.yaml"), POSTERN_EVENT_BUS = "postern", POSTERN_DEPLOYMENT = "postern" })
+    error_message = "the function gets the document to the letter, the bus, the deployment's name and nothing else"
   }
   assert {
     condition     = aws_lambda_function.gateway.runtime == "provided.al2023" && aws_lambda_function.gateway.handler == "bootstrap" && aws_lambda_function.gateway.architectures == tolist(["arm64"])
@@ -62,8 +45,8 @@ run "a_document_with_token_callers" {
     error_message = "logs are kept for 30 days"
   }
   assert {
-    condition     = [for s in jsondecode(aws_iam_role_policy.gateway.policy).Statement : s.Sid] == ["Models", "Logs", "NoBearerTokens"]
-    error_message = "a document with one upstream grants that upstream's models, the logs and nothing else"
+    condition     = [for s in jsondecode(aws_iam_role_policy.gateway.policy).Statement : s.Sid] == ["Models", "Events", "Logs", "NoBearerTokens"]
+    error_message = "a document with one upstream grants that upstream's models, the bus, the logs and nothing else"
   }
   assert {
     condition     = one([for s in jsondecode(aws_iam_role_policy.gateway.policy).Statement : s.Resource if s.Sid == "Models"]) == ["arn:aws:bedrock:eu-west-1::foundation-model/anthropic.claude-sonnet-4-5-20250929-v1:0"]
@@ -72,6 +55,22 @@ run "a_document_with_token_callers" {
   assert {
     condition     = keys(aws_cloudwatch_metric_alarm.gateway) == ["crashes", "server-errors", "throttles"] && aws_cloudwatch_metric_alarm.gateway["server-errors"].threshold == 5
     error_message = "there are alarms for crashes, server errors and throttles"
+  }
+  assert {
+    condition     = one([for s in jsondecode(aws_iam_role_policy.gateway.policy).Statement : [s.Resource, s.Condition] if s.Sid == "Events"]) == [["arn:aws:events:eu-west-1:111122223333:event-bus/postern"], { StringEquals = { "events:source" = "ai.postern.postern-gateway" } }]
+    error_message = "the gateway may put events on its own bus, under its own name"
+  }
+  assert {
+    condition     = aws_cloudwatch_event_archive.this.event_source_arn == aws_cloudwatch_event_bus.this.arn && aws_cloudwatch_event_archive.this.retention_days == 30
+    error_message = "events are kept as long as logs"
+  }
+  assert {
+    condition     = length(aws_lambda_function.rotate) + length(aws_dynamodb_table.ledger) + length(aws_scheduler_schedule.rotate) + length(aws_iam_role.rotate) == 0 && output.rotation_identity == null && output.rotation_command == null
+    error_message = "without anything to renew there is no rotation function"
+  }
+  assert {
+    condition     = output.event_bus == "postern"
+    error_message = "the bus has the deployment's name"
   }
   assert {
     condition     = output.gateway_url == "https://abc.lambda-url.eu-west-1.on.aws/v1" && output.gateway_identity == "arn:aws:iam::111122223333:role/postern-gateway"
@@ -292,9 +291,9 @@ run "a_document_with_everything" {
   assert {
     condition = length(setsubtract(flatten([for s in jsondecode(aws_iam_role_policy.gateway.policy).Statement : s.Action if s.Effect == "Allow"]), [
       "bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream", "secretsmanager:GetSecretValue", "kms:Decrypt", "sts:AssumeRole", "sts:TagSession",
-      "sts:SetSourceIdentity", "sts:GetWebIdentityToken", "execute-api:Invoke", "logs:CreateLogStream", "logs:PutLogEvents",
+      "sts:SetSourceIdentity", "sts:GetWebIdentityToken", "execute-api:Invoke", "events:PutEvents", "logs:CreateLogStream", "logs:PutLogEvents",
     ])) == 0
-    error_message = "the gateway can write no secret, and nothing else but its logs"
+    error_message = "the gateway can write no secret, and nothing else but its events and logs"
   }
   assert {
     condition     = aws_lambda_function.gateway.timeout == 95

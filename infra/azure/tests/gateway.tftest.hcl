@@ -1,35 +1,5 @@
 mock_provider "azurerm" {
-  mock_data "azurerm_client_config" {
-    defaults = { subscription_id = "00000000-0000-0000-0000-000000000001" }
-  }
-  mock_resource "azurerm_user_assigned_identity" {
-    defaults = {
-      id           = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.ManagedIdentity/userAssignedIdentities/postern-host"
-      client_id    = "00000000-0000-0000-0000-000000000002"
-      principal_id = "00000000-0000-0000-0000-000000000004"
-    }
-  }
-  mock_resource "azurerm_storage_account" {
-    defaults = {
-      id                    = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Storage/storageAccounts/postern"
-      primary_blob_endpoint = "https://postern.blob.core.windows.net/"
-    }
-  }
-  mock_resource "azurerm_service_plan" {
-    defaults = { id = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Web/serverFarms/postern-gateway" }
-  }
-  mock_resource "azurerm_log_analytics_workspace" {
-    defaults = { id = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.OperationalInsights/workspaces/postern-gateway" }
-  }
-  mock_resource "azurerm_application_insights" {
-    defaults = { id = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Insights/components/postern-gateway" }
-  }
-  mock_resource "azurerm_function_app_flex_consumption" {
-    defaults = {
-      default_hostname = "postern-gateway.azurewebsites.net"
-      identity         = { principal_id = "00000000-0000-0000-0000-000000000003" }
-    }
-  }
+  source = "./tests/mocks"
 }
 
 variables {
@@ -46,13 +16,15 @@ run "a_document_with_token_callers" {
   assert {
     condition = azurerm_function_app_flex_consumption.gateway.app_settings == tomap({
       POSTERN_CONFIG                                    = file("tests/testdata/minimal.yaml")
+      POSTERN_EVENT_BUS                                 = "https://postern.westeurope-1.eventgrid.azure.net/api/events"
+      POSTERN_DEPLOYMENT                                = "postern"
       AzureWebJobsStorage__accountName                  = azurerm_storage_account.host.name
       AzureWebJobsStorage__credential                   = "managedidentity"
       AzureWebJobsStorage__clientId                     = "00000000-0000-0000-0000-000000000002"
       APPLICATIONINSIGHTS_AUTHENTICATION_STRING         = "Authorization=AAD;ClientId=00000000-0000-0000-0000-000000000002"
       AzureFunctionsJobHost__logging__logLevel__default = "Information"
     })
-    error_message = "the function gets the document to the letter, the host its identity, and neither gets a key"
+    error_message = "the function gets the document to the letter, the topic and the deployment's name, the host its identity, and neither gets a key"
   }
   assert {
     condition     = azurerm_function_app_flex_consumption.gateway.runtime_name == "custom" && azurerm_function_app_flex_consumption.gateway.zip_deploy_file == "tests/testdata/package.zip"
@@ -99,6 +71,18 @@ run "a_document_with_token_callers" {
   assert {
     condition     = can(regex("^postern[0-9a-f]{8}$", azurerm_storage_account.host.name)) && can(regex("^postern-gateway-[0-9a-f]{8}$", azurerm_function_app_flex_consumption.gateway.name))
     error_message = "names that are taken worldwide have a suffix"
+  }
+  assert {
+    condition     = azurerm_eventgrid_topic.this.input_schema == "CloudEventSchemaV1_0" && !azurerm_eventgrid_topic.this.local_auth_enabled && azurerm_role_assignment.events.scope == azurerm_eventgrid_topic.this.id && azurerm_role_assignment.events.role_definition_name == "EventGrid Data Sender" && azurerm_role_assignment.events.principal_id == "00000000-0000-0000-0000-000000000003"
+    error_message = "the gateway may put events on its own topic, which has no key"
+  }
+  assert {
+    condition     = length(azurerm_function_app_flex_consumption.rotate) + length(azurerm_storage_account.rotate) + length(azurerm_service_plan.rotate) + length(azurerm_user_assigned_identity.rotate) == 0 && output.rotation_identity == null && output.rotation_command == null
+    error_message = "without anything to renew there is no rotation function"
+  }
+  assert {
+    condition     = output.event_bus == "https://postern.westeurope-1.eventgrid.azure.net/api/events"
+    error_message = "the bus is the topic"
   }
   assert {
     condition     = output.gateway_url == "https://postern-gateway.azurewebsites.net/v1" && output.gateway_identity == "00000000-0000-0000-0000-000000000003"

@@ -11,10 +11,13 @@ terraform {
   }
 }
 
-variable "package" {
-  description = "The gateway's package, from `make package`."
-  type        = string
-  default     = "../../../dist/package/gateway-azure-amd64.zip"
+variable "packages" {
+  description = "The packages, from `make package`. The second is deployed once the document has keys to rotate."
+  type        = object({ gateway = string, rotate = string })
+  default = {
+    gateway = "../../../dist/package/gateway-azure-amd64.zip"
+    rotate  = "../../../dist/package/rotate-azure-amd64.zip"
+  }
 }
 
 variable "location" {
@@ -66,7 +69,7 @@ resource "azurerm_cognitive_deployment" "model" {
 module "postern" {
   source      = "../../azure"
   config_file = "${path.module}/postern.yaml"
-  packages    = { gateway = var.package }
+  packages    = var.packages
   platform = {
     resource_group_name = azurerm_resource_group.postern.name
     location            = azurerm_resource_group.postern.location
@@ -84,4 +87,16 @@ output "gateway_identity" {
 
 output "invoke_command" {
   value = module.postern.invoke_command
+}
+
+output "rotation_identity" {
+  value = module.postern.rotation_identity
+}
+
+output "event_bus" {
+  value = module.postern.event_bus
+}
+
+output "rotation_command" {
+  value = module.postern.rotation_command
 }

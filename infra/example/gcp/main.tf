@@ -10,10 +10,13 @@ terraform {
   }
 }
 
-variable "package" {
-  description = "The gateway's package, from `make package`."
-  type        = string
-  default     = "../../../dist/package/gateway-gcp.zip"
+variable "packages" {
+  description = "The packages, from `make package`. The second is deployed once the document has keys to rotate."
+  type        = object({ gateway = string, rotate = string })
+  default = {
+    gateway = "../../../dist/package/gateway-gcp.zip"
+    rotate  = "../../../dist/package/rotate-gcp.zip"
+  }
 }
 
 # The project and the region are those of GOOGLE_PROJECT and GOOGLE_REGION.
@@ -22,7 +25,7 @@ provider "google" {}
 module "postern" {
   source      = "../../gcp"
   config_file = "${path.module}/postern.yaml"
-  packages    = { gateway = var.package }
+  packages    = var.packages
 }
 
 output "gateway_url" {
@@ -35,4 +38,16 @@ output "gateway_identity" {
 
 output "invoke_command" {
   value = module.postern.invoke_command
+}
+
+output "rotation_identity" {
+  value = module.postern.rotation_identity
+}
+
+output "event_bus" {
+  value = module.postern.event_bus
+}
+
+output "rotation_command" {
+  value = module.postern.rotation_command
 }

@@ -1,16 +1,5 @@
 mock_provider "google" {
-  mock_data "google_client_config" {
-    defaults = { project = "my-project", region = "europe-west4" }
-  }
-  mock_resource "google_service_account" {
-    defaults = { email = "postern-gw@my-project.iam.gserviceaccount.com", id = "projects/my-project/serviceAccounts/postern@my-project.iam.gserviceaccount.com" }
-  }
-  mock_resource "google_cloud_run_v2_service" {
-    defaults = { uri = "https://postern-gateway-abc-ez.a.run.app" }
-  }
-  mock_resource "google_project_iam_custom_role" {
-    defaults = { name = "projects/my-project/roles/postern_gateway" }
-  }
+  source = "./tests/mocks"
 }
 
 variables {
@@ -20,8 +9,8 @@ variables {
 
 run "a_document_with_token_callers" {
   assert {
-    condition     = { for e in google_cloud_run_v2_service.gateway.template[0].containers[0].env : e.name => e.value } == { GOOGLE_CLOUD_PROJECT = "my-project", POSTERN_CONFIG = file("tests/testdata/minimal.yaml") }
-    error_message = "the function gets the document to the letter, its project and nothing else"
+    condition     = { for e in google_cloud_run_v2_service.gateway.template[0].containers[0].env : e.name => e.value } == { GOOGLE_CLOUD_PROJECT = "my-project", POSTERN_CONFIG = file("tests/testdata/minimal.yaml"), POSTERN_EVENT_BUS = "projects/my-project/topics/postern", POSTERN_DEPLOYMENT = "postern" }
+    error_message = "the function gets the document to the letter, its project, the topic, the deployment's name and nothing else"
   }
   assert {
     condition     = [for m in google_cloud_run_v2_service_iam_member.invoker : "${m.role} ${m.member}"] == ["roles/run.invoker allUsers"]
@@ -52,7 +41,7 @@ run "a_document_with_token_callers" {
     error_message = "a document without secrets and other accounts grants none"
   }
   assert {
-    condition     = sort(keys(google_project_service.this)) == sort(["aiplatform", "artifactregistry", "cloudbuild", "iam", "logging", "monitoring", "run"])
+    condition     = sort(keys(google_project_service.this)) == sort(["aiplatform", "artifactregistry", "cloudbuild", "iam", "logging", "monitoring", "pubsub", "run"])
     error_message = "the interfaces that are used are enabled, and no others"
   }
   assert {
@@ -62,6 +51,18 @@ run "a_document_with_token_callers" {
   assert {
     condition     = google_monitoring_alert_policy.server_errors.conditions[0].condition_threshold[0].threshold_value == 4
     error_message = "five server errors are an alarm"
+  }
+  assert {
+    condition     = google_pubsub_topic.events.message_retention_duration == "2592000s" && google_pubsub_topic_iam_member.gateway.role == "roles/pubsub.publisher" && google_pubsub_topic_iam_member.gateway.topic == "postern"
+    error_message = "the gateway may put events on its own topic, which keeps them as long as logs"
+  }
+  assert {
+    condition     = length(google_cloud_run_v2_service.rotate) + length(google_storage_bucket.ledger) + length(google_cloud_scheduler_job.rotate) + length(google_service_account.rotate) + length(google_service_account.schedule) == 0 && output.rotation_identity == null && output.rotation_command == null
+    error_message = "without anything to renew there is no rotation function"
+  }
+  assert {
+    condition     = output.event_bus == "projects/my-project/topics/postern"
+    error_message = "the bus is the topic"
   }
   assert {
     condition     = output.gateway_url == "https://postern-gateway-abc-ez.a.run.app/v1" && output.gateway_identity == "postern-gw@my-project.iam.gserviceaccount.com"

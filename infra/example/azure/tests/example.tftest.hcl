@@ -1,15 +1,10 @@
 mock_provider "azurerm" {
-  mock_resource "azurerm_function_app_flex_consumption" {
-    defaults = {
-      default_hostname = "postern-gateway.azurewebsites.net"
-      identity         = { principal_id = "00000000-0000-0000-0000-000000000003" }
-    }
-  }
+  source = "../../azure/tests/mocks"
 }
 
 run "the_example_applies_as_it_is" {
   variables {
-    package = "../../azure/tests/testdata/package.zip"
+    packages = { gateway = "../../azure/tests/testdata/package.zip", rotate = "../../azure/tests/testdata/package.zip" }
   }
   assert {
     condition     = output.gateway_url == "https://postern-gateway.azurewebsites.net/v1" && output.gateway_identity == "00000000-0000-0000-0000-000000000003"
@@ -18,6 +13,10 @@ run "the_example_applies_as_it_is" {
   assert {
     condition     = azurerm_cognitive_account.openai.custom_subdomain_name == "my-resource" && azurerm_cognitive_deployment.model.name == "gpt-4o-mini" && !azurerm_cognitive_account.openai.local_auth_enabled
     error_message = "the model that the document names is made, and has no key"
+  }
+  assert {
+    condition     = output.event_bus != "" && output.rotation_identity == null
+    error_message = "there is a bus, and nothing to rotate"
   }
   assert {
     condition     = strcontains(output.invoke_command, "\"model\":\"gpt-4o-mini\"")

@@ -1,0 +1,171 @@
+# The rotation function renews the keys of the document, and can do nothing else.
+mock_provider "google" {
+  source = "./tests/mocks"
+}
+
+variables {
+  packages            = { gateway = "tests/testdata/package.zip", rotate = "tests/testdata/package.zip" }
+  config_file         = "tests/testdata/rotation.yaml"
+  deletion_protection = false
+}
+
+override_resource {
+  target = google_service_account.rotate
+  values = { email = "postern-rot@my-project.iam.gserviceaccount.com" }
+}
+override_resource {
+  target = google_service_account.schedule
+  values = { email = "postern-cron@my-project.iam.gserviceaccount.com" }
+}
+override_resource {
+  target = google_cloud_run_v2_service.rotate
+  values = { uri = "https://postern-rotate-abc-ez.a.run.app" }
+}
+override_resource {
+  target = google_project_iam_custom_role.secrets
+  values = { name = "projects/p/roles/postern_rotate_secrets" }
+}
+override_resource {
+  target = google_project_iam_custom_role.account_keys
+  values = { name = "projects/p/roles/postern_rotate_account_keys" }
+}
+override_resource {
+  target = google_project_iam_custom_role.api_keys
+  values = { name = "projects/p/roles/postern_rotate_api_keys" }
+}
+
+run "a_document_with_every_issuer" {
+  assert {
+    condition     = output.rotation_identity == "postern-rot@my-project.iam.gserviceaccount.com" && output.rotation_identity != output.gateway_identity && google_cloud_run_v2_service.rotate[0].template[0].service_account == output.rotation_identity
+    error_message = "the rotation function has an identity of its own"
+  }
+  assert {
+    condition = { for e in google_cloud_run_v2_service.rotate[0].template[0].containers[0].env : e.name => e.value } == {
+      POSTERN_CONFIG = file("tests/testdata/rotation.yaml"), POSTERN_EVENT_BUS = "projects/my-project/topics/postern", GOOGLE_CLOUD_PROJECT = "my-project",
+      POSTERN_LEDGER = "gs://my-project-postern-ledger", POSTERN_DEPLOYMENT = "postern",
+    }
+    error_message = "it gets the gateway's document, the bus, the ledger and the deployment's name"
+  }
+  assert {
+    condition = { for m in google_secret_manager_secret_iam_member.rotated : "${m.project} ${m.secret_id}" => "${m.role} ${m.member}" } == {
+      for s in ["my-project openai", "keys-project anthropic", "my-project google", "my-project google-2", "my-project gemini"] :
+      s => "projects/p/roles/postern_rotate_secrets serviceAccount:postern-rot@my-project.iam.gserviceaccount.com"
+    }
+    error_message = "it may replace exactly the secrets that are rotated"
+  }
+  assert {
+    condition = alltrue([for r in google_project_iam_custom_role.secrets : r.permissions == toset([
+      "secretmanager.secrets.get", "secretmanager.secrets.update", "secretmanager.versions.access", "secretmanager.versions.add",
+      "secretmanager.versions.destroy", "secretmanager.versions.get", "secretmanager.versions.list",
+    ])]) && keys(google_project_iam_custom_role.secrets) == ["keys-project", "my-project"]
+    error_message = "replacing takes reading, adding, promoting and destroying versions, and no more"
+  }
+  assert {
+    condition     = toset([for m in google_secret_manager_secret_iam_member.rotate : m.secret_id]) == toset(["openai-admin", "client", "redis-password", "redis-key"]) && toset([for m in google_secret_manager_secret_iam_member.rotate : m.role]) == toset(["roles/secretmanager.secretAccessor", "roles/secretmanager.viewer"])
+    error_message = "it may read the issuers' admin credentials and what the tokens take that it renews, and replace none of them"
+  }
+  assert {
+    condition = { for m in google_service_account_iam_member.account_keys : m.service_account_id => m.role } == {
+      "projects/fourth-project/serviceAccounts/keys@fourth-project.iam.gserviceaccount.com" = "projects/p/roles/postern_rotate_account_keys"
+    }
+    error_message = "it may change the keys of exactly the account that the document names"
+  }
+  assert {
+    condition     = toset([for m in google_service_account_iam_member.rotation_acted_as : m.service_account_id]) == toset(["projects/-/serviceAccounts/rotator@fourth-project.iam.gserviceaccount.com"])
+    error_message = "it may act as the account that renews a key, and as none that calls models"
+  }
+  assert {
+    condition     = [for m in google_project_iam_member.api_keys : "${m.project} ${m.role}"] == ["gemini-project projects/p/roles/postern_rotate_api_keys"]
+    error_message = "it may renew API keys in the project that the document names"
+  }
+  assert {
+    condition     = !contains(flatten([for roles in [google_project_iam_custom_role.secrets, google_project_iam_custom_role.account_keys, google_project_iam_custom_role.api_keys] : [for r in roles : [for p in r.permissions : split(".", p)[0]]]]), "aiplatform") && alltrue([for m in google_project_iam_member.models : m.member == "serviceAccount:postern-gw@my-project.iam.gserviceaccount.com"])
+    error_message = "the rotation function cannot call a model"
+  }
+  assert {
+    condition     = alltrue([for m in google_secret_manager_secret_iam_member.gateway : m.member == "serviceAccount:postern-gw@my-project.iam.gserviceaccount.com" && contains(["roles/secretmanager.secretAccessor", "roles/secretmanager.viewer"], m.role)])
+    error_message = "the gateway replaces no secret"
+  }
+  assert {
+    condition     = google_storage_bucket_iam_member.ledger[0].bucket == "my-project-postern-ledger" && google_storage_bucket_iam_member.ledger[0].role == "roles/storage.objectUser" && google_storage_bucket_iam_member.ledger[0].member == "serviceAccount:postern-rot@my-project.iam.gserviceaccount.com"
+    error_message = "it may read and write records of its ledger"
+  }
+  assert {
+    condition     = !google_storage_bucket.ledger[0].versioning[0].enabled && google_storage_bucket.ledger[0].soft_delete_policy[0].retention_duration_seconds == 0 && one(one(google_storage_bucket.ledger[0].lifecycle_rule).condition).days_since_custom_time == 1
+    error_message = "records go when their time has come, and old states are not kept"
+  }
+  assert {
+    condition     = toset([for m in [google_pubsub_topic_iam_member.gateway, google_pubsub_topic_iam_member.rotate[0]] : "${m.topic} ${m.role}"]) == toset(["postern roles/pubsub.publisher"])
+    error_message = "both functions may put events on the topic"
+  }
+  assert {
+    condition     = google_cloud_scheduler_job.rotate[0].schedule == "*/15 * * * *" && base64decode(google_cloud_scheduler_job.rotate[0].http_target[0].body) == "{\"postern\":\"rotate\"}" && google_cloud_scheduler_job.rotate[0].http_target[0].uri == "https://postern-rotate-abc-ez.a.run.app/" && google_cloud_scheduler_job.rotate[0].http_target[0].oidc_token[0].audience == "https://postern-rotate-abc-ez.a.run.app" && google_cloud_scheduler_job.rotate[0].retry_config[0].retry_count == 3
+    error_message = "the scheduler has it look for what is due every quarter of an hour, and tries again"
+  }
+  assert {
+    condition     = google_cloud_run_v2_service_iam_member.schedule[0].member == "serviceAccount:postern-cron@my-project.iam.gserviceaccount.com" && google_cloud_run_v2_service_iam_member.schedule[0].name == "postern-rotate"
+    error_message = "the scheduler's account may call the rotation function, and nobody else"
+  }
+  assert {
+    condition     = google_pubsub_subscription.notices[0].filter == "attributes.eventType = \"SECRET_ROTATE\"" && google_pubsub_subscription.notices[0].push_config[0].push_endpoint == "https://postern-rotate-abc-ez.a.run.app/" && google_pubsub_topic_iam_member.notices[0].member == "serviceAccount:service-123456789@gcp-sa-secretmanager.iam.gserviceaccount.com"
+    error_message = "notices of Secret Manager that a rotation is due reach the function, and no others"
+  }
+  assert {
+    condition     = google_pubsub_subscription.notices[0].dead_letter_policy[0].max_delivery_attempts == 10 && google_pubsub_topic_iam_member.failed[0].member == "serviceAccount:service-123456789@gcp-sa-pubsub.iam.gserviceaccount.com" && google_pubsub_subscription.failed[0].message_retention_duration == "1209600s"
+    error_message = "notices that cannot be delivered are kept"
+  }
+  assert {
+    condition     = strcontains(google_logging_project_sink.gateway.filter, "resource.labels.service_name=(\"postern-gateway\" OR \"postern-rotate\")")
+    error_message = "the logs of both functions are kept in one place"
+  }
+  assert {
+    condition     = strcontains(output.rotation_command, "curl -X POST https://postern-rotate-abc-ez.a.run.app ") && strcontains(output.rotation_command, "{\"postern\":\"status\"}")
+    error_message = "the command asks how the keys are"
+  }
+}
+
+run "a_document_with_tokens_to_renew_and_no_keys" {
+  variables {
+    config_file       = "tests/testdata/proactive.yaml"
+    rotation_schedule = "5 */2 * * *"
+  }
+  assert {
+    condition     = length(google_secret_manager_secret_iam_member.rotated) + length(google_pubsub_topic.notices) + length(google_project_iam_custom_role.secrets) == 0
+    error_message = "no secret is replaced, and Secret Manager starts nothing"
+  }
+  assert {
+    condition     = toset([for m in google_secret_manager_secret_iam_member.rotate : m.secret_id]) == toset(["client", "redis-password", "redis-key"])
+    error_message = "tokens that are renewed take the client's and the cache's secrets"
+  }
+  assert {
+    condition     = google_cloud_scheduler_job.rotate[0].schedule == "5 */2 * * *"
+    error_message = "the schedule is what the variable says"
+  }
+}
+
+run "by_default_the_ledger_stays_when_everything_else_is_destroyed" {
+  command = plan
+  variables {
+    deletion_protection = true
+  }
+  assert {
+    condition     = !google_storage_bucket.ledger[0].force_destroy && strcontains(terraform_data.rotation[0].input.end, "exit 1")
+    error_message = "destroying is refused while rotations may be under way"
+  }
+}
+
+run "keys_to_rotate_without_the_package_that_does_it_are_refused" {
+  command = plan
+  variables {
+    packages = { gateway = "tests/testdata/package.zip" }
+  }
+  expect_failures = [google_cloud_run_v2_service.gateway]
+}
+
+run "a_schedule_that_the_platforms_do_not_share_is_refused" {
+  command = plan
+  variables {
+    rotation_schedule = "every 5 minutes"
+  }
+  expect_failures = [var.rotation_schedule]
+}
