@@ -315,8 +315,11 @@ func (p *Policy) values(at part, who *caller.Principal, what Target) (one string
 
 // vocabulary is every distinct pattern that the rules have for one part.
 type vocabulary struct {
-	numbers  map[string]int // of all patterns
-	patterns []string       // those with a *
+	numbers map[string]int // of all patterns
+	// globs are the patterns with a *, by what stands before the first one, and lengths how long that is, each once. So a text is compared
+	// with those alone that begin as it does, however many there are.
+	globs   map[string][]string
+	lengths []int
 }
 
 func (v *vocabulary) add(pattern string, number int) {
@@ -324,8 +327,16 @@ func (v *vocabulary) add(pattern string, number int) {
 		v.numbers = map[string]int{}
 	}
 	v.numbers[pattern] = number
-	if strings.Contains(pattern, "*") {
-		v.patterns = append(v.patterns, pattern)
+	before, _, ok := strings.Cut(pattern, "*")
+	if !ok {
+		return
+	}
+	if v.globs == nil {
+		v.globs = map[string][]string{}
+	}
+	v.globs[before] = append(v.globs[before], pattern)
+	if !slices.Contains(v.lengths, len(before)) {
+		v.lengths = append(v.lengths, len(before))
 	}
 }
 
@@ -339,9 +350,14 @@ func (v *vocabulary) note(hold facts, s string) {
 	if n, ok := v.numbers[s]; ok {
 		hold.set(n)
 	}
-	for _, pattern := range v.patterns {
-		if config.Matches(pattern, s) {
-			hold.set(v.numbers[pattern])
+	for _, length := range v.lengths {
+		if length > len(s) {
+			continue
+		}
+		for _, pattern := range v.globs[s[:length]] {
+			if config.Matches(pattern, s) {
+				hold.set(v.numbers[pattern])
+			}
 		}
 	}
 }

@@ -219,6 +219,23 @@ func BenchmarkDecide(b *testing.B) {
 			}
 		}
 	})
+	// A thousand rules of nothing but patterns, each another.
+	b.Run("1000 rules of patterns", func(b *testing.B) {
+		rules := make([]config.Rule, 1000)
+		for i := range rules {
+			rules[i] = config.Rule{Name: fmt.Sprint(i), Models: []string{"claude-*"}, Match: config.Match{
+				Issuer: "https://idp.*", Groups: []string{fmt.Sprintf("team-%d-*", i)}, Subjects: []string{fmt.Sprintf("user-%d-*", i), "ali*"},
+			}}
+		}
+		rules[999].Match.Groups = []string{"sta*"}
+		p := policy.Compile(&config.Document{Policy: rules})
+		b.ReportAllocs()
+		for b.Loop() {
+			if !p.Decide(who, policy.Target{Model: "claude-opus", Upstream: "eu"}).Allowed {
+				b.Fatal("denied")
+			}
+		}
+	})
 	// The worst case: a thousand rules that all have the model, of which the last is the one.
 	b.Run("1000 rules", func(b *testing.B) {
 		rules := make([]config.Rule, 1000)
