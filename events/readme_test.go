@@ -107,3 +107,28 @@ func TestTheReadmeNamesWhatExists(t *testing.T) {
 		}
 	}
 }
+
+// TestTheReadmeListsWhatStartsTheFunctions keeps its table and the files together.
+func TestTheReadmeListsWhatStartsTheFunctions(t *testing.T) {
+	t.Parallel()
+	text := readme(t)
+	for _, cloud := range []string{"aws", "gcp", "azure"} {
+		names, err := fs.Glob(events.Files(), cloud+"/*.json")
+		if err != nil || len(names) < 5 {
+			t.Fatalf("%d samples for %s: %v", len(names), cloud, err)
+		}
+		for _, name := range names {
+			if !strings.Contains(text, "("+name+")") {
+				t.Errorf("%s is not in README.md", name)
+			}
+			data, err := fs.ReadFile(events.Files(), name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var object map[string]any
+			if err := json.Unmarshal(data, &object); err != nil || len(object) == 0 {
+				t.Errorf("%s is not a JSON object: %v", name, err)
+			}
+		}
+	}
+}
