@@ -2,9 +2,7 @@ package caller_test
 
 import (
 	"crypto/x509"
-	"fmt"
 	"net/http"
-	"runtime"
 	"testing"
 	"time"
 
@@ -107,49 +105,4 @@ func BenchmarkGuard(b *testing.B) {
 		r.Header = header.Clone()
 		guard.ServeHTTP(nil, r)
 	}
-}
-
-// heap returns the bytes that are in use.
-func heap() uint64 {
-	var m runtime.MemStats
-	runtime.GC()
-	runtime.ReadMemStats(&m)
-	return m.HeapAlloc
-}
-
-// TestTenThousandCallersNeedLittleMemory has them call with tokens as large as those of people in many groups.
-func TestTenThousandCallersNeedLittleMemory(t *testing.T) {
-	const callers, more = 10_000, 1000
-	var groups []string
-	for n := range 40 {
-		groups = append(groups, fmt.Sprintf("%08d-1111-4222-8333-444444444444", n))
-	}
-	issuer := oidc.New(issuerURL)
-	bearer := caller.NewBearer(accepting("EdDSA"), direct{issuer})
-	call := func(n int) {
-		token := mint(t, issuer, oidc.Token{Algorithm: "EdDSA", Subject: fmt.Sprintf("caller-%d", n), Groups: groups})
-		if _, err := bearer.Authenticate(request(t, "Authorization", "Bearer "+token)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	call(0)
-	before := heap()
-	for n := range callers {
-		call(n)
-	}
-	most := heap()
-	for n := range more {
-		call(callers + n)
-	}
-	after := heap()
-	runtime.KeepAlive(bearer)
-	const mib = 1 << 20
-	// 4096 callers are remembered, with some three kilobytes each.
-	if grown := int64(most) - int64(before); grown > 24*mib {
-		t.Errorf("%d callers need %d MiB", callers, grown/mib)
-	}
-	if grown := int64(after) - int64(most); grown > mib {
-		t.Errorf("%d more need %d KiB more, so nobody is forgotten", more, grown>>10)
-	}
-	t.Logf("%d callers: %d KiB; %d more: %d KiB", callers, (int64(most)-int64(before))>>10, more, (int64(after)-int64(most))>>10)
 }

@@ -1,12 +1,19 @@
 package caller
 
 import (
+	"context"
 	"crypto/rsa"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"runtime"
 	"strconv"
 	"testing"
 	"time"
+
+	"github.com/postern-ai/postern/shared/config"
 )
 
 func keyOf(n int) [sha256.Size]byte {
@@ -113,4 +120,61 @@ func TestTheMemoryOfProofsIsBoundedAndLetsNoneThroughTwice(t *testing.T) {
 	if len(u.now)+len(u.past) != 1 {
 		t.Errorf("after a long silence %d proofs are remembered", len(u.now)+len(u.past))
 	}
+}
+
+// heap returns the bytes that are in use.
+func heap() int64 {
+	var m runtime.MemStats
+	runtime.GC()
+	runtime.ReadMemStats(&m)
+	return int64(m.HeapAlloc)
+}
+
+// TestTenThousandCallersNeedLittleMemory has them call with tokens as large as those of people in many groups. Their signatures
+// are not checked, which leaves nothing behind.
+func TestTenThousandCallersNeedLittleMemory(t *testing.T) {
+	var groups []string
+	for n := range 40 {
+		groups = append(groups, fmt.Sprintf("%08d-1111-4222-8333-444444444444", n))
+	}
+	by := NewBearer([]config.Caller{{Name: "idp", Issuer: "https://idp.example.com"}}, nil)
+	issuer := by.issuers["https://idp.example.com"]
+	call := func(n int) {
+		claims, err := json.Marshal(map[string]any{
+			"iss": issuer.Issuer, "sub": fmt.Sprintf("caller-%d", n), "exp": time.Now().Unix() + 3600, "groups": groups, "roles": groups,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := "eyJhbGciOiJFUzI1NiJ9." + base64.RawURLEncoding.EncodeToString(claims) + ".AA"
+		if _, failure := by.known.recall(t.Context(), text, func(_ context.Context, text string) (*proven, *Error) {
+			token, failure := parse(text)
+			if failure != nil {
+				return nil, failure
+			}
+			return &proven{principal: issuer.principal(token), issuer: issuer}, nil
+		}); failure != nil {
+			t.Fatal(failure)
+		}
+	}
+	const callers, mib = 10_000, 1 << 20
+	call(0)
+	before := heap()
+	for n := range callers {
+		call(n)
+	}
+	most := heap()
+	for n := range callers {
+		call(callers + n)
+	}
+	after := heap()
+	// rememberMost callers are kept, with some five kilobytes each.
+	if grown := most - before; grown > 32*mib {
+		t.Errorf("%d callers need %d MiB", callers, grown/mib)
+	}
+	if grown := after - most; grown > mib {
+		t.Errorf("%d more need %d KiB more, so nobody is forgotten", callers, grown>>10)
+	}
+	t.Logf("%d callers: %d KiB; as many more: %d KiB", callers, (most-before)>>10, (after-most)>>10)
+	runtime.KeepAlive(by)
 }
