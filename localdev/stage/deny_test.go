@@ -164,13 +164,16 @@ func (h holder) confirmation(t *testing.T) map[string]any {
 	return map[string]any{"cnf": map[string]any{"jkt": base64.RawURLEncoding.EncodeToString(sum)}}
 }
 
-// prove makes a proof of possession for GET and an address.
-func (h holder) prove(t *testing.T, token, address string) string {
+// prove makes a proof of possession for a request, which has the token unless
+// that is "".
+func (h holder) prove(t *testing.T, method, address, token string) string {
 	t.Helper()
-	sum := sha256.Sum256([]byte(token))
-	payload, err := json.Marshal(map[string]any{
-		"jti": rand.Text(), "htm": "GET", "htu": address, "iat": time.Now().Unix(), "ath": base64.RawURLEncoding.EncodeToString(sum[:]),
-	})
+	claims := map[string]any{"jti": rand.Text(), "htm": method, "htu": address, "iat": time.Now().Unix()}
+	if token != "" {
+		sum := sha256.Sum256([]byte(token))
+		claims["ath"] = base64.RawURLEncoding.EncodeToString(sum[:])
+	}
+	payload, err := json.Marshal(claims)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -294,7 +297,7 @@ func (g *guarded) open(t *testing.T) {
 		}
 	}
 	for _, cloud := range Clouds() {
-		p := probe{headers: []string{"Authorization: DPoP " + bound, "DPoP: " + h.prove(t, bound, publicAddress+"/v1/models")}}
+		p := probe{headers: []string{"Authorization: DPoP " + bound, "DPoP: " + h.prove(t, "GET", publicAddress+"/v1/models", bound)}}
 		if got, body := p.send(t, g.Gateways[cloud]); got.status != http.StatusOK || !strings.Contains(body, listed) {
 			t.Errorf("a token with its proof on %s: %v: %s", cloud, got, body)
 		}
@@ -427,7 +430,7 @@ func (g *guarded) credentials(t *testing.T) []probe {
 	}
 	h, thief := newHolder(t), newHolder(t)
 	bound := mint(oidc.Token{Claims: h.confirmation(t)})
-	used := h.prove(t, bound, publicAddress+"/v1/models")
+	used := h.prove(t, "GET", publicAddress+"/v1/models", bound)
 	for _, cloud := range Clouds() {
 		if got, body := (probe{headers: []string{"Authorization: DPoP " + bound, "DPoP: " + used}}).send(t, g.Gateways[cloud]); got.status != http.StatusOK {
 			t.Fatalf("a proof is not accepted on %s: %v %s", cloud, got, body)
@@ -484,11 +487,11 @@ func (g *guarded) credentials(t *testing.T) []probe {
 		bearer("an API token that is cut off", g.apiToken[:60], bad),
 		bearer("an API token that has expired", g.expiredToken, bad),
 		bearer("a bound token without its proof", bound, needsProof),
-		{name: "a bound token with a thief's proof", headers: []string{"Authorization: DPoP " + bound, "DPoP: " + thief.prove(t, bound, publicAddress+"/v1/models")}, want: badProof},
+		{name: "a bound token with a thief's proof", headers: []string{"Authorization: DPoP " + bound, "DPoP: " + thief.prove(t, "GET", publicAddress+"/v1/models", bound)}, want: badProof},
 		{name: "a bound token with a used proof", headers: []string{"Authorization: DPoP " + bound, "DPoP: " + used}, want: badProof},
-		{name: "a bound token with a proof for another path", headers: []string{"Authorization: DPoP " + bound, "DPoP: " + h.prove(t, bound, publicAddress+"/v1/chat/completions")}, want: badProof},
-		{name: "a bound token with a proof for the host that the request names", host: "evil.example.com", headers: []string{"Authorization: DPoP " + bound, "DPoP: " + h.prove(t, bound, "https://evil.example.com/v1/models")}, want: badProof},
-		{name: "a token that is not bound in the other scheme", headers: []string{"Authorization: DPoP " + valid, "DPoP: " + h.prove(t, valid, publicAddress+"/v1/models")}, want: bad},
+		{name: "a bound token with a proof for another path", headers: []string{"Authorization: DPoP " + bound, "DPoP: " + h.prove(t, "GET", publicAddress+"/v1/chat/completions", bound)}, want: badProof},
+		{name: "a bound token with a proof for the host that the request names", host: "evil.example.com", headers: []string{"Authorization: DPoP " + bound, "DPoP: " + h.prove(t, "GET", "https://evil.example.com/v1/models", bound)}, want: badProof},
+		{name: "a token that is not bound in the other scheme", headers: []string{"Authorization: DPoP " + valid, "DPoP: " + h.prove(t, "GET", publicAddress+"/v1/models", valid)}, want: bad},
 		{name: "a token that is bound to a certificate", headers: []string{"Authorization: Bearer " + claim("cnf", map[string]any{"x5t#S256": strings.Repeat("A", 43)})}, want: bad},
 		{name: "a key id of 10 MB", headers: []string{"Authorization: Bearer " + head("kid", strings.Repeat("k", 10<<20))}, want: outcome{status: 431}},
 	}

@@ -427,9 +427,10 @@ func TestWhoSigned(t *testing.T) {
 	})
 }
 
-// TestNodeClients runs the vendors' npm clients.
-func TestNodeClients(t *testing.T) {
-	t.Parallel()
+// nodeModules returns the folder of the programs for node, and skips the test
+// where they cannot be run.
+func nodeModules(t *testing.T) string {
+	t.Helper()
 	root, err := Root()
 	if err != nil {
 		t.Fatal(err)
@@ -443,6 +444,13 @@ func TestNodeClients(t *testing.T) {
 		}
 		t.Skip("node or the npm clients are not installed; `make test` installs the clients where it finds node")
 	}
+	return dir
+}
+
+// TestNodeClients runs the vendors' npm clients.
+func TestNodeClients(t *testing.T) {
+	t.Parallel()
+	dir := nodeModules(t)
 	var gateways, models []string
 	for _, cloud := range Clouds() {
 		gateways = append(gateways, cloud+"="+shared.Gateways[cloud])
