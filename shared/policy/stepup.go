@@ -69,8 +69,8 @@ func (p *Policy) shown(who *caller.Principal) bool {
 	switch {
 	case who.ACR != "" && slices.Contains(p.mfa.ACRValues, who.ACR):
 		return true
-	case p.mfa.EntraAuthContext != "" && slices.Contains(who.Contexts, p.mfa.EntraAuthContext):
-		return true
+	case p.mfa.EntraAuthContext != "" && ofEntra(who) && slices.Contains(who.Contexts, p.mfa.EntraAuthContext):
+		return true // what acrs means at other issuers nobody knows
 	}
 	for _, method := range p.mfa.AMR {
 		if slices.Contains(who.AMR, method) || method == "mfa" && twoKinds(who.AMR) {
