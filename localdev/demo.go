@@ -14,11 +14,13 @@ import (
 
 	"github.com/postern-ai/postern/localdev/fake/oidc"
 	"github.com/postern-ai/postern/localdev/stage"
+	"github.com/postern-ai/postern/shared/audit"
 	"github.com/postern-ai/postern/shared/sse"
 )
 
 // demo has one chat with every cloud's gateway, plain and streamed, and says
-// who signed the calls. Any failure is an error.
+// who signed the calls; then it rotates each cloud's stored key. Any failure is
+// an error.
 func demo(ctx context.Context, o stage.Options, out io.Writer) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Minute)
 	defer cancel()
@@ -33,11 +35,75 @@ func demo(ctx context.Context, o stage.Options, out io.Writer) error {
 		return err
 	}
 	for _, cloud := range stage.Clouds() {
-		if err := (chat{s, cloud, token}).show(ctx, out); err != nil {
+		if err := (chat{stage: s, cloud: cloud, token: token}).show(ctx, out); err != nil {
 			return fmt.Errorf("%s: %w", cloud, err)
 		}
 	}
-	fmt.Fprintln(out, "\nEvery answer came through a function that holds no key.")
+	fmt.Fprintln(out, "\nEvery answer came through a function that holds no key. The key that is stored for one more model is rotated:")
+	for _, cloud := range stage.Clouds() {
+		if err := (chat{stage: s, cloud: cloud, token: token}).rotate(ctx, out); err != nil {
+			return fmt.Errorf("%s: rotation: %w", cloud, err)
+		}
+	}
+	return showEvents(s, out)
+}
+
+// rotate has the stored key of the cloud replaced, and chats with the next one.
+func (d chat) rotate(ctx context.Context, out io.Writer) error {
+	text, err := d.stage.Rotate(ctx, d.cloud, stage.Command{Verb: "force", Credential: stage.StoredKey, Actor: "demo"})
+	if err != nil {
+		return err
+	}
+	var report struct {
+		Results []struct{ Outcome, Phase, Detail string }
+	}
+	if err := json.Unmarshal(text, &report); err != nil {
+		return err
+	}
+	if len(report.Results) != 1 || report.Results[0].Outcome != "rotated" {
+		return fmt.Errorf("the key is not rotated: %s", text)
+	}
+	fmt.Fprintf(out, "\n%s  %s: %s, and in its %s now: %s\n", strings.ToUpper(d.cloud), stage.StoredKey, report.Results[0].Outcome, report.Results[0].Phase, report.Results[0].Detail)
+	var status []struct {
+		Current, Previous struct {
+			Key string `json:"key_id"`
+		}
+		Ends time.Time `json:"revoke_after"`
+	}
+	if text, err = d.stage.Rotate(ctx, d.cloud, stage.Command{Verb: "status"}); err != nil {
+		return err
+	}
+	if err := json.Unmarshal(text, &status); err != nil || len(status) != 1 {
+		return fmt.Errorf("the status is %s", text)
+	}
+	fmt.Fprintf(out, "  current   %s\n  previous  %s, until %s\n", status[0].Current.Key, status[0].Previous.Key, status[0].Ends.Format(time.RFC3339))
+	d.model = stage.StoredModel
+	if _, err := d.plain(ctx); err != nil {
+		return err
+	}
+	calls := d.stage.Calls()
+	signer := calls[len(calls)-1].Signer
+	if !strings.Contains(signer, status[0].Current.Key) {
+		return fmt.Errorf("the model was called with the %s", signer)
+	}
+	fmt.Fprintf(out, "  a chat with %s was signed by the %s\n", d.model, signer)
+	return nil
+}
+
+// showEvents prints the audit events, of which each cloud has one at least.
+func showEvents(s *stage.Stage, out io.Writer) error {
+	events := s.Events()
+	if len(events) < len(stage.Clouds()) {
+		return fmt.Errorf("the buses have %d events", len(events))
+	}
+	fmt.Fprintln(out, "\nThe events on the buses of the clouds:")
+	for _, event := range events {
+		text, err := stage.EncodeEvents([]audit.Event{event})
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "  %s\n", bytes.Trim(text, "[]\n"))
+	}
 	return nil
 }
 
@@ -45,6 +111,8 @@ func demo(ctx context.Context, o stage.Options, out io.Writer) error {
 type chat struct {
 	stage        *stage.Stage
 	cloud, token string
+	// model is the one that is called. Empty means the cloud's own.
+	model string
 }
 
 const question = "Which cloud answers me, and who pays?"
@@ -77,7 +145,7 @@ func (d chat) show(ctx context.Context, out io.Writer) error {
 
 func (d chat) post(ctx context.Context, stream bool) (*http.Response, error) {
 	body, err := json.Marshal(map[string]any{
-		"model": stage.Model(d.cloud), "stream": stream,
+		"model": cmp.Or(d.model, stage.Model(d.cloud)), "stream": stream,
 		"messages": []map[string]string{{"role": "user", "content": question}},
 	})
 	if err != nil {

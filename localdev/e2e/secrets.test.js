@@ -16,8 +16,9 @@ import { required } from './env.js';
 
 delete process.env.GOOGLE_APPLICATION_CREDENTIALS;
 process.env.CLOUDSDK_CONFIG = mkdtempSync(join(tmpdir(), 'gcloud-'));
-required('GCE_METADATA_HOST');
-required('IDENTITY_ENDPOINT');
+// The functions may not make secrets. Whoever has set everything up may.
+process.env.GCE_METADATA_HOST = required('POSTERN_E2E_OPERATOR_METADATA_HOST');
+process.env.IDENTITY_ENDPOINT = required('POSTERN_E2E_OPERATOR_IDENTITY_ENDPOINT');
 
 function secretManager() {
   const url = new URL(required('POSTERN_E2E_SECRETMANAGER_URL'));

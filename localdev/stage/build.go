@@ -23,6 +23,15 @@ func Binaries() map[string]Binary {
 	}
 }
 
+// Rotations are the rotation functions by cloud.
+func Rotations() map[string]Binary {
+	return map[string]Binary{
+		AWS:   {"functions/aws/rotate", "bootstrap"},
+		GCP:   {"functions/gcp/rotate/server", "server"},
+		Azure: {"functions/azure/rotate", "handler"},
+	}
+}
+
 // Build compiles a program as it is deployed, but for this machine, and
 // returns where it is. Dir must be inside the module.
 func Build(ctx context.Context, dir, out string, b Binary) (string, error) {

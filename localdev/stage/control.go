@@ -1,16 +1,24 @@
 package stage
 
 import (
+	"bytes"
+	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
+	jsonv2 "github.com/go-json-experiment/json"
+
 	"github.com/postern-ai/postern/localdev/fake/oidc"
+	"github.com/postern-ai/postern/shared/audit"
 )
 
-// control is the page that says what runs where, and gives out caller tokens.
+// control is the page that says what runs where, gives out caller tokens, and has
+// keys rotated.
 func (s *Stage) control() http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, _ *http.Request) {
@@ -22,7 +30,77 @@ func (s *Stage) control() http.Handler {
 		w.Header().Set("Content-Type", "application/json")
 		_ = json.NewEncoder(w).Encode(s.Calls())
 	})
+	mux.HandleFunc("/rotate", s.rotate)
+	mux.HandleFunc("GET /events", func(w http.ResponseWriter, _ *http.Request) {
+		text, err := EncodeEvents(s.Events())
+		if err != nil {
+			http.Error(w, err.Error(), http.StatusInternalServerError)
+			return
+		}
+		w.Header().Set("Content-Type", "application/json")
+		_, _ = w.Write(text)
+	})
 	return mux
+}
+
+// EncodeEvents returns events as a JSON array.
+func EncodeEvents(events []audit.Event) ([]byte, error) {
+	if events == nil {
+		events = []audit.Event{}
+	}
+	text, err := jsonv2.Marshal(events)
+	return append(text, '\n'), err
+}
+
+// Command is what an operator sends to a rotation function.
+type Command struct {
+	Verb         string `json:"postern"`
+	Credential   string `json:"credential,omitzero"`
+	Actor        string `json:"actor,omitzero"`
+	DisableFirst bool   `json:"disable_first,omitzero"`
+}
+
+// Rotate runs the rotation function of a cloud once and returns its report. The
+// zero Command does what the schedule does.
+func (s *Stage) Rotate(ctx context.Context, cloud string, c Command) ([]byte, error) {
+	r, err := s.Rotation(cloud)
+	if err != nil {
+		return nil, err
+	}
+	if c == (Command{}) {
+		return r.Tick(ctx)
+	}
+	text, err := json.Marshal(c)
+	if err != nil {
+		return nil, err
+	}
+	return r.Operate(ctx, text)
+}
+
+// rotate answers /rotate?cloud=&verb=&credential=&actor=&disable_first= with the
+// report of the rotation function.
+func (s *Stage) rotate(w http.ResponseWriter, r *http.Request) {
+	q := r.URL.Query()
+	cloud := q.Get("cloud")
+	if !slices.Contains(Clouds(), cloud) {
+		http.Error(w, fmt.Sprintf("cloud takes one of %s", strings.Join(Clouds(), ", ")), http.StatusBadRequest)
+		return
+	}
+	c := Command{Verb: q.Get("verb"), Credential: q.Get("credential"), Actor: q.Get("actor"), DisableFirst: q.Get("disable_first") == "true"}
+	if c != (Command{}) && c.Verb == "" {
+		c.Verb = "rotate"
+	}
+	report, err := s.Rotate(r.Context(), cloud, c)
+	if refused, ok := errors.AsType[*RefusedError](err); ok {
+		http.Error(w, refused.Error(), http.StatusBadGateway)
+		return
+	}
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "application/json")
+	_, _ = w.Write(append(bytes.TrimSpace(report), '\n'))
 }
 
 // token answers GET /token?sub=&groups=&mfa=&ttl= with a caller's JWT as text.
@@ -52,7 +130,7 @@ func (s *Stage) token(w http.ResponseWriter, r *http.Request) {
 // Help says what runs where and how to call it.
 func (s *Stage) Help() string {
 	var b strings.Builder
-	b.WriteString("Postern, on this machine. No provider key is anywhere.\n\n")
+	fmt.Fprintf(&b, "Postern, on this machine. The functions hold no provider key; one is stored for the model %s, and rotated.\n\n", StoredModel)
 	for _, cloud := range Clouds() {
 		fmt.Fprintf(&b, "  %-6s %s/v1   model %s\n", cloud, s.Gateways[cloud], Model(cloud))
 	}
@@ -65,7 +143,10 @@ func (s *Stage) Help() string {
 
 `, s.Gateways[AWS], Model(AWS))
 	fmt.Fprintf(&b, "An OpenAI client takes the address as its base URL and the token as its API key.\n\n")
-	fmt.Fprintf(&b, "  %s/calls   the model calls so far, and who signed them\n\nThe stand-ins:\n\n", s.Control)
+	fmt.Fprintf(&b, "  %s/calls   the model calls so far, and who signed them\n", s.Control)
+	fmt.Fprintf(&b, "  %s/rotate?cloud=aws   the rotation function runs once, as by its schedule\n", s.Control)
+	fmt.Fprintf(&b, "  %s/rotate?cloud=aws&verb=force&credential=%s   the stored key is rotated now\n", s.Control, StoredKey)
+	fmt.Fprintf(&b, "  %s/events   the audit events so far\n\nThe stand-ins:\n\n", s.Control)
 	for _, one := range s.services.list {
 		fmt.Fprintf(&b, "  %-22s %s\n", one.name, one.url)
 	}

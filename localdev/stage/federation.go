@@ -68,9 +68,9 @@ func (s *Stage) trust() {
 		case awsIssuer:
 			return outbound.KeySet(), true
 		case googlests.Issuer:
-			return svc.metadata.KeySet(), true
+			return svc.accounts.gateway.metadata.KeySet(), true
 		case managedid.Issuer:
-			return svc.managed.KeySet(), true
+			return svc.accounts.gateway.managed.KeySet(), true
 		}
 		return jose.JSONWebKeySet{}, false
 	}
@@ -79,13 +79,13 @@ func (s *Stage) trust() {
 	}
 	svc.federation.vendors(map[string]oauth.Federated{
 		AWS:   {Issuer: issuer(awsIssuer), Subject: functionRole},
-		GCP:   {Issuer: issuer(googlests.Issuer), Subject: svc.metadata.Subject()},
+		GCP:   {Issuer: issuer(googlests.Issuer), Subject: svc.accounts.gateway.metadata.Subject()},
 		Azure: {Issuer: issuer(managedid.Issuer), Subject: objectID},
 	})
 	svc.federation.sts = sts.NewWith(sts.Options{
-		Keys: svc.creds.Lookup, Region: Region, Issuers: issuers, Outbound: outbound,
+		Keys: svc.accounts.gateway.creds.Lookup, Region: Region, Issuers: issuers, Outbound: outbound,
 		Roles: []sts.Role{{ARN: federatedRole, Trust: []sts.Trust{
-			{Federated: googlests.Issuer, OriginalAudience: "sts.amazonaws.com", Subject: svc.metadata.Subject()},
+			{Federated: googlests.Issuer, OriginalAudience: "sts.amazonaws.com", Subject: svc.accounts.gateway.metadata.Subject()},
 			{Federated: managedid.Issuer, Audience: entraAudience, Subject: objectID},
 		}}},
 	})
@@ -100,7 +100,7 @@ func (s *Stage) trust() {
 		Tenant: managedid.Tenant, Issuers: issuers, Resources: []string{azureResource},
 		Apps: []entra.App{{ClientID: appID, ObjectID: "55555555-6666-4777-8888-999999999999", Federated: []entra.Federated{
 			{Issuer: awsIssuer, Subject: functionRole, Audience: entraAudience},
-			{Issuer: googlests.Issuer, Subject: svc.metadata.Subject(), Audience: entraAudience},
+			{Issuer: googlests.Issuer, Subject: svc.accounts.gateway.metadata.Subject(), Audience: entraAudience},
 		}}},
 	})
 }
@@ -127,14 +127,6 @@ func (f *federation) vendors(subjects map[string]oauth.Federated) {
 	f.openAI, f.anthropic = tokenexchange.NewOpenAI(providers...), tokenexchange.NewAnthropic(rules...)
 }
 
-// openAICaller finds whom a credential stands for at OpenAI.
-func (s *services) openAICaller(token string) (string, bool) {
-	if account, ok := s.federation.openAI.Account(token); ok {
-		return account.ServiceAccountID, true
-	}
-	return "the stored key", token == openAIKey
-}
-
 // anthropicCaller finds whom a token stands for at Anthropic.
 func (s *services) anthropicCaller(token string) (string, bool) {
 	account, ok := s.federation.anthropic.Account(token)
@@ -158,7 +150,7 @@ func (s *services) vertexCaller(token string) (string, bool) {
 	if grant, ok := s.federation.google.Grant(token); ok && s.federation.google.Valid(token) {
 		return grant.Member, true
 	}
-	return serviceAccount, s.metadata.Valid(token)
+	return serviceAccount, s.accounts.gateway.metadata.Valid(token)
 }
 
 // azureCaller finds whom a token stands for at Azure OpenAI.
@@ -166,7 +158,7 @@ func (s *services) azureCaller(token string) (string, bool) {
 	if s.federation.entra.Valid(token, azureResource) {
 		return appID, true
 	}
-	return clientID, s.managed.Valid(token, azureResource)
+	return clientID, s.accounts.gateway.managed.Valid(token, azureResource)
 }
 
 // elsewhere are the upstreams of the other clouds' model services, and of the
@@ -202,6 +194,7 @@ func (s *Stage) elsewhere(cloud string) string {
 		}
 	}
 	return text + fmt.Sprintf(`  - provider: openai
+    name: openai-keyless
     base_url: %s/v1
     token_endpoint: %s
     identity_provider_id: idp_%s
@@ -241,7 +234,7 @@ func (s *Stage) serveTLS(list ...service) error {
 	if err != nil {
 		return err
 	}
-	s.closers = append(s.closers, func() { _ = os.RemoveAll(dir) })
+	s.onClose(func() { _ = os.RemoveAll(dir) })
 	svc := &s.services
 	svc.federation.roots = filepath.Join(dir, "roots.pem")
 	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: certificate.Certificate[0]})
@@ -259,7 +252,7 @@ func (s *Stage) serveTLS(list ...service) error {
 			Handler: one.handler, ReadHeaderTimeout: 10 * time.Second, ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError),
 			TLSConfig: &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12},
 		}
-		s.closers = append(s.closers, func() { _ = server.Close() })
+		s.onClose(func() { _ = server.Close() })
 		go func() { _ = server.ServeTLS(l, "", "") }()
 	}
 	return nil

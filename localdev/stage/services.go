@@ -3,19 +3,16 @@ package stage
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/postern-ai/postern/localdev/contract"
-	"github.com/postern-ai/postern/localdev/fake/awscreds"
 	fakeazure "github.com/postern-ai/postern/localdev/fake/azureopenai"
 	fakebedrock "github.com/postern-ai/postern/localdev/fake/bedrock"
 	"github.com/postern-ai/postern/localdev/fake/brain"
-	"github.com/postern-ai/postern/localdev/fake/gcpsecretmanager"
-	"github.com/postern-ai/postern/localdev/fake/keyvault"
-	"github.com/postern-ai/postern/localdev/fake/managedid"
-	"github.com/postern-ai/postern/localdev/fake/metadata"
 	"github.com/postern-ai/postern/localdev/fake/oidc"
-	fakeopenai "github.com/postern-ai/postern/localdev/fake/openai"
+	"github.com/postern-ai/postern/localdev/fake/openaiadmin"
 	fakevertex "github.com/postern-ai/postern/localdev/fake/vertex"
 )
 
@@ -28,7 +25,6 @@ const (
 	serviceAccount = "gateway@local-project.iam.gserviceaccount.com"
 	identityHeader = "local-identity-header"
 	clientID       = "22222222-3333-4444-8555-666666666666"
-	openAIKey      = "sk-local-openai-stand-in"
 	audience       = "postern"
 	azureResource  = "https://cognitiveservices.azure.com"
 )
@@ -52,12 +48,15 @@ type service struct {
 // services are the stand-ins of a stage.
 type services struct {
 	issuer   *oidc.Issuer
-	metadata *metadata.Server
-	managed  *managedid.Server
-	creds    *awscreds.Server
+	accounts accounts
 	list     []*service
 
 	federation federation
+	stores     stores
+
+	openAIKeys  *openaiadmin.Server
+	initial     map[string]string // the ids of the keys that there are at first, by cloud
+	refusedKeys atomic.Int64      // how often a key was used that works no more
 }
 
 // url returns the address of a stand-in.
@@ -73,11 +72,8 @@ func (s *services) url(name string) string {
 // serve opens the stand-ins, each on a port of its own.
 func (s *Stage) serve(o Options) error {
 	svc := &s.services
-	svc.metadata = metadata.New(metadata.Options{Email: serviceAccount, ProjectID: Project, Region: Location})
-	svc.managed = managedid.New(managedid.Options{
-		Secret: identityHeader, System: managedid.Identity{ClientID: clientID, ObjectID: objectID},
-	})
-	svc.creds = awscreds.New(awscreds.Options{})
+	svc.accounts = newAccounts()
+	svc.openAIKeys = openaiadmin.New(openaiadmin.Options{Project: openAIProject})
 	s.trust()
 	add := func(name string, h http.Handler) (*service, error) {
 		one := &service{name: name, handler: h}
@@ -97,9 +93,9 @@ func (s *Stage) serve(o Options) error {
 	svc.issuer = oidc.New(issuer.url)
 	issuer.handler = svc.issuer
 	for _, one := range []service{
-		{name: "container credentials", handler: svc.creds},
-		{name: "metadata server", handler: svc.metadata},
-		{name: "managed identity", handler: svc.managed},
+		{name: "container credentials", handler: svc.accounts.gateway.creds},
+		{name: "metadata server", handler: svc.accounts.gateway.metadata},
+		{name: "managed identity", handler: svc.accounts.gateway.managed},
 		{name: "STS", handler: svc.federation.sts},
 	} {
 		if _, err := add(one.name, one.handler); err != nil {
@@ -115,36 +111,36 @@ func (s *Stage) serve(o Options) error {
 			return err
 		}
 	}
-	for _, one := range []service{
+	for _, one := range slices.Concat([]service{
 		{name: googleSTS, handler: svc.federation.google},
 		{name: openAITokens, handler: svc.federation.openAI},
 		{name: anthropic, handler: s.anthropicAPI()},
-		{name: secretManager, handler: gcpsecretmanager.New(gcpsecretmanager.Options{ProjectID: Project, Member: svc.googleMember})},
-	} {
+	}, s.keepers(), []service{
+		{name: rotationCredentials, handler: svc.accounts.rotation.creds},
+		{name: rotationMetadata, handler: svc.accounts.rotation.metadata},
+		{name: rotationIdentity, handler: svc.accounts.rotation.managed},
+		{name: operatorMetadata, handler: svc.accounts.operator.metadata},
+		{name: operatorIdentity, handler: svc.accounts.operator.managed},
+	}) {
 		if _, err := add(one.name, one.handler); err != nil {
 			return err
 		}
 	}
+	s.storedKeys()
 	return s.serveTLS(
 		service{name: microsoftEntra, handler: svc.federation.entra},
-		service{name: keyVault, handler: keyvault.New(keyvault.Options{Caller: svc.vaultCaller})},
+		service{name: keyVault, handler: svc.stores.azure},
 	)
 }
 
-// googleMember finds whom a token stands for at Google's services that keep things.
-func (s *services) googleMember(token string) (string, bool) {
-	return "serviceAccount:" + serviceAccount, s.metadata.Valid(token)
-}
-
-// vaultCaller finds whom a token stands for at Key Vault.
-func (s *services) vaultCaller(token string) (string, bool) {
-	return "appid=" + clientID, s.managed.Valid(token, keyvault.Resource)
-}
-
-// Names of the services that keep secrets.
+// Names of the services that give the other accounts their credentials. The
+// gateway's have no account in their names.
 const (
-	secretManager = "Secret Manager"
-	keyVault      = "Key Vault"
+	rotationCredentials = "rotation's credentials"
+	rotationMetadata    = "rotation's metadata"
+	rotationIdentity    = "rotation's identity"
+	operatorMetadata    = "operator's metadata"
+	operatorIdentity    = "operator's identity"
 )
 
 // Names of the token services.
@@ -181,11 +177,7 @@ func (s *Stage) models(mind brain.Brain) []service {
 			Authorize:   svc.azureCaller,
 			Called:      func(c fakeazure.Call) { s.note(Call{Service: azureOpenAI, Model: c.Deployment, Signer: c.Principal}) },
 		}},
-		{name: openAI, handler: &fakeopenai.Server{
-			Brain:     mind,
-			Authorize: svc.openAICaller,
-			Called:    func(c fakeopenai.Call) { s.note(Call{Service: openAI, Model: c.Model, Signer: c.Principal}) },
-		}},
+		{name: openAI, handler: s.openAIAPI(mind)},
 	}
 }
 
@@ -208,7 +200,9 @@ func checked(name string, h http.Handler, report func(string, contract.Problem))
 			d = d.With(contract.AzureV1())
 		}
 	default:
-		d, err = contract.OpenAI(dir)
+		if d, err = contract.OpenAI(dir); err == nil {
+			d = d.With(keyEnds())
+		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read the API description for %s: %w", name, err)

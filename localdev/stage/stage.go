@@ -39,7 +39,8 @@ const (
 func Clouds() []string { return []string{AWS, GCP, Azure} }
 
 // Ports are counted from the first one: the control page, the gateways in the
-// order of [Clouds], and from firstService on the stand-ins.
+// order of [Clouds], after one more the rotation functions of Google Cloud and
+// Azure, and from firstService on the stand-ins.
 const firstService = 10
 
 // Options says how a stage is set up. The zero value takes free ports, answers
@@ -65,8 +66,11 @@ type Options struct {
 	// CrossCloud has each gateway serve the model services of the other two clouds,
 	// OpenAI and Anthropic too, by nothing but its own platform's identity.
 	CrossCloud bool
-	// Document changes the document of a cloud's gateway before it is used.
+	// Document changes the document of a cloud's functions before it is used.
 	Document func(cloud, document string) string
+	// Withheld are the names of secrets that no function has any right to, though
+	// the document says that it needs one.
+	Withheld []string
 }
 
 // Stage is everything, running. It is safe for concurrent use.
@@ -76,14 +80,19 @@ type Stage struct {
 	// Gateways are the addresses of the gateways by cloud.
 	Gateways map[string]string
 
-	o        Options
-	services services
-	closers  []func()
+	o         Options
+	services  services
+	documents map[string]string // by cloud
+	rotations map[string]func() (*Rotation, error)
+	operators map[string]string // where operators send commands to the rotation functions that listen
 
 	lambda *front.Lambda
 
-	mu    sync.Mutex
-	calls []Call
+	mu      sync.Mutex
+	calls   []Call
+	rights  map[string]rights // by cloud
+	closers []func()
+	closed  bool
 }
 
 // Start builds the functions and runs everything until ctx ends or Close is
@@ -98,7 +107,7 @@ func Start(ctx context.Context, o Options) (*Stage, error) {
 	if o.Problem == nil {
 		o.Problem = func(string, contract.Problem) {}
 	}
-	s := &Stage{Gateways: map[string]string{}, o: o}
+	s := &Stage{Gateways: map[string]string{}, o: o, documents: map[string]string{}, operators: map[string]string{}}
 	if err := s.run(ctx); err != nil {
 		s.Close()
 		return nil, err
@@ -115,6 +124,7 @@ func (s *Stage) run(ctx context.Context) error {
 		return err
 	}
 	s.Control = "http://" + control.Addr().String()
+	s.rotations = s.later(ctx)
 	if err := s.serve(s.o); err != nil {
 		return err
 	}
@@ -125,6 +135,18 @@ func (s *Stage) run(ctx context.Context) error {
 		}
 		s.Gateways[cloud] = "http://" + doors[cloud].Addr().String()
 	}
+	for cloud, at := range map[string]struct {
+		offset int
+		path   string
+	}{GCP: {5, "/"}, Azure: {6, "/operate"}} {
+		door, err := s.listen(at.offset)
+		if err != nil {
+			return err
+		}
+		s.operators[cloud] = "http://" + door.Addr().String() + at.path
+		s.start(door, s.rotationDoor(cloud))
+	}
+	s.write()
 	programs, err := s.build(ctx)
 	if err != nil {
 		return err
@@ -134,6 +156,18 @@ func (s *Stage) run(ctx context.Context) error {
 	}
 	s.start(control, s.control())
 	return nil
+}
+
+// write writes the documents, and gives the functions the rights that they need.
+func (s *Stage) write() {
+	all := map[string]rights{}
+	for _, cloud := range Clouds() {
+		s.documents[cloud] = s.document(cloud)
+		all[cloud] = rightsOf(s.documents[cloud])
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.rights = all
 }
 
 // listen opens a port: the one at that distance from the first, or a free one.
@@ -147,57 +181,77 @@ func (s *Stage) listen(offset int) (net.Listener, error) {
 		return nil, fmt.Errorf("port %d is taken by another program: stop that, or choose others with -port (ports from there on are used, %d of them)", port, firstService+portsOfServices)
 	}
 	if err == nil {
-		s.closers = append(s.closers, func() { _ = l.Close() })
+		s.onClose(func() { _ = l.Close() })
 	}
 	return l, err
 }
 
 // portsOfServices is how many ports the stand-ins take.
-const portsOfServices = 15
+const portsOfServices = 27
 
 // start serves until the stage is closed.
 func (s *Stage) start(l net.Listener, h http.Handler) {
 	server := &http.Server{Handler: h, ReadHeaderTimeout: 10 * time.Second}
-	s.closers = append(s.closers, func() { _ = server.Close() })
+	s.onClose(func() { _ = server.Close() })
 	go func() { _ = server.Serve(l) }()
+}
+
+// onClose has something done when the stage is closed, or at once if it has been.
+func (s *Stage) onClose(do func()) {
+	s.mu.Lock()
+	closed := s.closed
+	if !closed {
+		s.closers = append(s.closers, do)
+	}
+	s.mu.Unlock()
+	if closed {
+		do()
+	}
 }
 
 // Close stops everything. It may be called more than once.
 func (s *Stage) Close() {
 	s.mu.Lock()
 	closers := s.closers
-	s.closers = nil
+	s.closers, s.closed = nil, true
 	s.mu.Unlock()
 	for i := len(closers) - 1; i >= 0; i-- {
 		closers[i]()
 	}
 }
 
-// build compiles what has not been built yet, one program after the other:
-// they share most of their packages.
+// build compiles the gateways that have not been built yet, one program after
+// the other: they share most of their packages.
 func (s *Stage) build(ctx context.Context) (map[string]string, error) {
-	root, err := Root()
-	if err != nil {
-		return nil, err
-	}
-	out := s.o.Bin
-	if out == "" {
-		if out, err = os.MkdirTemp("", "postern"); err != nil {
+	if s.o.Bin == "" {
+		out, err := os.MkdirTemp("", "postern")
+		if err != nil {
 			return nil, err
 		}
-		s.closers = append(s.closers, func() { _ = os.RemoveAll(out) })
+		s.o.Bin = out
+		s.onClose(func() { _ = os.RemoveAll(out) })
 	}
 	programs := map[string]string{}
 	for cloud, b := range Binaries() {
-		path := filepath.Join(out, filepath.FromSlash(b.Package), b.Name)
-		if _, err := os.Stat(path); s.o.Bin == "" || err != nil {
-			if path, err = Build(ctx, root, out, b); err != nil {
-				return nil, err
-			}
+		var err error
+		if programs[cloud], err = s.program(ctx, b); err != nil {
+			return nil, err
 		}
-		programs[cloud] = path
 	}
 	return programs, nil
+}
+
+// program returns where a program is, and compiles it if it has not been.
+func (s *Stage) program(ctx context.Context, b Binary) (string, error) {
+	path := filepath.Join(s.o.Bin, filepath.FromSlash(b.Package), b.Name)
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	root, err := Root()
+	if err != nil {
+		return "", err
+	}
+	return Build(ctx, root, s.o.Bin, b)
 }
 
 // launch starts the functions behind their fronts.
@@ -210,7 +264,7 @@ func (s *Stage) launch(ctx context.Context, programs map[string]string, doors ma
 	if err != nil {
 		return err
 	}
-	s.closers = append(s.closers, func() { _ = aws.Close() })
+	s.onClose(func() { _ = aws.Close() })
 	s.lambda = aws
 	gcp, err := front.StartCloudRun(ctx, front.CloudRunOptions{
 		Binary: programs[GCP], Service: "gateway-gcp", Target: "Gateway",
@@ -219,7 +273,7 @@ func (s *Stage) launch(ctx context.Context, programs map[string]string, doors ma
 	if err != nil {
 		return err
 	}
-	s.closers = append(s.closers, func() { _ = gcp.Close() })
+	s.onClose(func() { _ = gcp.Close() })
 	root, err := Root()
 	if err != nil {
 		return err
@@ -231,7 +285,7 @@ func (s *Stage) launch(ctx context.Context, programs map[string]string, doors ma
 	if err != nil {
 		return err
 	}
-	s.closers = append(s.closers, func() { _ = azure.Close() })
+	s.onClose(func() { _ = azure.Close() })
 	return nil
 }
 
@@ -281,5 +335,8 @@ func (s *Stage) Witness() map[string]string {
 		"POSTERN_E2E_SECRETMANAGER_URL": s.services.url(secretManager),
 		"POSTERN_E2E_KEYVAULT_URL":      s.services.url(keyVault),
 		"NODE_EXTRA_CA_CERTS":           s.services.federation.roots,
+
+		"POSTERN_E2E_OPERATOR_METADATA_HOST":     host(s.services.url(operatorMetadata)),
+		"POSTERN_E2E_OPERATOR_IDENTITY_ENDPOINT": s.services.url(operatorIdentity) + "/msi/token",
 	}
 }
