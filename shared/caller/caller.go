@@ -136,6 +136,8 @@ type Options struct {
 	Transport http.RoundTripper
 }
 
+func (o Options) balanced(r *http.Request) bool { return o.Balanced != nil && o.Balanced(r) }
+
 // New returns the authenticator that a document describes. It fetches nothing: an issuer's keys are fetched by the first
 // request that needs them. Tokens are judged before the words of fronts and of the platform,
 // since they say more.

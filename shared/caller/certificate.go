@@ -20,14 +20,9 @@ const maxCertificateBytes = 16 << 10
 // certificates reads the certificates of clients from the fronts that the document declares and this cloud has. Nil reads none.
 type certificates struct {
 	fronts map[string]*front
-	options
-}
-
-// options are those of Options by which fronts are known.
-type options struct {
-	cloud       config.Cloud
-	certificate func(*http.Request) (string, bool)
-	balanced    func(*http.Request) bool
+	// verified and balanced are those of Options, and never nil.
+	verified func(*http.Request) (pem string, ok bool)
+	balanced func(*http.Request) bool
 }
 
 // front is one that passes certificates on.
@@ -44,8 +39,11 @@ type certificate struct {
 }
 
 func newCertificates(d *config.Document, o Options) *certificates {
-	c := &certificates{fronts: map[string]*front{}, options: options{o.Cloud, o.Certificate, o.Balanced}}
-	for name, declared := range d.Fronts.Certificates() {
+	c := &certificates{fronts: map[string]*front{}, verified: o.Certificate, balanced: o.balanced}
+	if c.verified == nil {
+		c.verified = func(*http.Request) (string, bool) { return "", false }
+	}
+	for name, declared := range d.Fronts.CertificatesOn(o.Cloud) {
 		f := &front{admit: declared.Admit}
 		// Loading has made sure that there is no problem.
 		if authorities, _ := config.ParseAuthorities(declared.ClientCA); len(authorities) > 0 {
@@ -61,8 +59,8 @@ func newCertificates(d *config.Document, o Options) *certificates {
 
 // admit reports whether a certificate alone can name a caller here.
 func (c *certificates) admit() bool {
-	for name, f := range c.fronts {
-		if f.admit && (name == config.FrontAppService) == (c.cloud == config.Azure) && c.cloud != config.GCP {
+	for _, f := range c.fronts {
+		if f.admit {
 			return true
 		}
 	}
@@ -96,7 +94,7 @@ func (c *certificates) of(r *http.Request) (*certificate, *Error) {
 // from what no client can write: the event on AWS, and on Azure that there is only one.
 func (c *certificates) passedOn(r *http.Request) (name string, der []byte, err error) {
 	switch {
-	case c.cloud == config.AWS && c.fronts[config.FrontALB] != nil && c.balanced != nil && c.balanced(r):
+	case c.fronts[config.FrontALB] != nil && c.balanced(r):
 		text, err := onlyOne(r, headerALB)
 		if text == "" && err == nil {
 			return "", nil, nil
@@ -108,14 +106,14 @@ func (c *certificates) passedOn(r *http.Request) (name string, der []byte, err e
 		}
 		der, problem := fromPEM(text)
 		return config.FrontALB, der, first(err, problem)
-	case c.cloud == config.AWS && c.fronts[config.FrontAPIGateway] != nil && c.certificate != nil:
-		text, ok := c.certificate(r)
+	case c.fronts[config.FrontAPIGateway] != nil:
+		text, ok := c.verified(r)
 		if !ok {
 			return "", nil, nil
 		}
 		der, err := fromPEM(text)
 		return config.FrontAPIGateway, der, err
-	case c.cloud == config.Azure && c.fronts[config.FrontAppService] != nil:
+	case c.fronts[config.FrontAppService] != nil:
 		text, err := onlyOne(r, headerAppService)
 		if text == "" && err == nil {
 			return "", nil, nil

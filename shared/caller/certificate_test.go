@@ -121,7 +121,7 @@ func TestClientCertificatesNameCallers(t *testing.T) {
 		t.Fatal(err)
 	}
 	workload := ca.client(t, func(c *x509.Certificate) { c.URIs = []*url.URL{spiffe} })
-	anyOf := func(f config.Fronts) *config.Document { return &config.Document{Fronts: f} }
+	anyOf := func(f config.Fronts) *config.Document { return &config.Document{Callers: accepting(), Fronts: f} }
 	admit := &config.CertificateFront{Admit: true}
 	checked := &config.CertificateFront{Admit: true, ClientCA: pemOf(ca.certificate)}
 	alb := func(c *x509.Certificate) []string { return []string{"X-Amzn-Mtls-Clientcert-Leaf", leafOf(c)} }
@@ -146,11 +146,13 @@ func TestClientCertificatesNameCallers(t *testing.T) {
 		{name: "App Service's", fronts: config.Fronts{AppService: checked}, door: door{cloud: config.Azure, headers: service(app)}, issuer: "mtls:app_service", subject: "CN=app,O=Partner"},
 		{name: "a program's, by its URI", fronts: config.Fronts{ALB: checked}, door: door{cloud: config.AWS, balanced: true, headers: alb(workload)}, issuer: "mtls:alb", subject: "spiffe://example.com/app", kind: caller.Workload},
 
+		{name: "the key that an OpenAI client always sends is no hindrance", fronts: config.Fronts{APIGateway: admit}, door: door{cloud: config.AWS, pem: pemOf(app), headers: []string{"Authorization", "Bearer unused"}}, issuer: "mtls:api_gateway", subject: "CN=app,O=Partner"},
+
 		{name: "no certificate", fronts: config.Fronts{ALB: admit}, door: door{cloud: config.AWS, balanced: true}, code: caller.Missing},
 		{name: "a front that admits nobody by a certificate alone", fronts: config.Fronts{ALB: &config.CertificateFront{}, APIGateway: admit}, door: door{cloud: config.AWS, balanced: true, headers: alb(app)}, code: caller.Missing},
 		{name: "a load balancer's header that came past the load balancer", fronts: config.Fronts{ALB: admit}, door: door{cloud: config.AWS, headers: alb(app)}, code: caller.Missing},
-		{name: "a load balancer's header on another cloud", fronts: config.Fronts{ALB: admit}, door: door{cloud: config.GCP, balanced: true, headers: alb(app)}, code: caller.NotConfigured},
-		{name: "App Service's header on another cloud", fronts: config.Fronts{AppService: checked}, door: door{cloud: config.AWS, balanced: true, headers: service(app)}, code: caller.NotConfigured},
+		{name: "a load balancer's header on another cloud", fronts: config.Fronts{ALB: admit}, door: door{cloud: config.GCP, balanced: true, headers: alb(app)}, code: caller.Missing},
+		{name: "App Service's header on another cloud", fronts: config.Fronts{AppService: checked}, door: door{cloud: config.AWS, balanced: true, headers: service(app)}, code: caller.Missing},
 		{name: "an API's certificate where no API is declared", fronts: config.Fronts{ALB: admit}, door: door{cloud: config.AWS, pem: pemOf(app)}, code: caller.Missing},
 		{name: "a load balancer that has not verified", fronts: config.Fronts{ALB: admit}, door: door{cloud: config.AWS, balanced: true, headers: []string{"X-Amzn-Mtls-Clientcert", leafOf(app)}}, code: caller.Missing},
 		{name: "the header with underscores", fronts: config.Fronts{ALB: admit}, door: door{cloud: config.AWS, balanced: true, headers: []string{"X_Amzn_Mtls_Clientcert_Leaf", leafOf(app)}}, code: caller.Missing},

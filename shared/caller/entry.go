@@ -13,10 +13,10 @@ import (
 // this cloud has, and those of the platform, if the document admits its callers. Anybody can send the others.
 func Guard(d *config.Document, o Options, next http.Handler) http.Handler {
 	owned := owned(d, o.Cloud)
-	balanced := o.Cloud == config.AWS && d.Fronts.ALB != nil && o.Balanced != nil
+	alb := o.Cloud == config.AWS && d.Fronts.ALB != nil
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		for name := range r.Header {
-			if asserts(name) && !owned[name] && !(name == headerALB && balanced && o.Balanced(r)) {
+			if asserts(name) && !owned[name] && !(alb && name == headerALB && o.balanced(r)) {
 				delete(r.Header, name)
 			}
 		}

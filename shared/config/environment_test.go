@@ -246,3 +246,28 @@ func TestFromEnvironment(t *testing.T) {
 		})
 	}
 }
+
+// TestFrontsAreOnTheirOwnClouds loads documents for functions that have none of their fronts.
+func TestFrontsAreOnTheirOwnClouds(t *testing.T) {
+	t.Parallel()
+	const rest = `,"policy":[{"models":["*"]}],"upstreams":[{"provider":"openai","auth_type":"api_key","credential_ref":"env://KEY"}]}`
+	const bound = `{"callers":[{"issuer":"https://idp.example.com","audience":"x","certificate_bound":true}],"fronts":{"api_gateway":{}}` + rest
+	nobody, unusable := "fronts: nobody could call this gateway", "callers[0].certificate_bound: no front of a function on"
+	for _, test := range []struct {
+		name, document string
+		problems       map[config.Cloud]string
+	}{
+		{"a load balancer", `{"fronts":{"alb":{"admit":true}}` + rest, map[config.Cloud]string{config.GCP: nobody, config.Azure: nobody}},
+		{"Identity-Aware Proxy", `{"fronts":{"iap":{"audience":"/projects/1"}}` + rest, map[config.Cloud]string{config.AWS: nobody, config.Azure: nobody}},
+		{"other callers besides", `{"api_tokens":{"credential_ref":"a","key_ref":"b"},"fronts":{"alb":{"admit":true}}` + rest, nil},
+		{"certificates that tokens are bound to", bound, map[config.Cloud]string{config.GCP: unusable, config.Azure: unusable}},
+	} {
+		for _, cloud := range []config.Cloud{config.AWS, config.GCP, config.Azure} {
+			_, err := config.FromEnvironment(cloud, variables("POSTERN_CONFIG", test.document), nil)
+			want := test.problems[cloud]
+			if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+				t.Errorf("%s on %s: got %v, want %q", test.name, cloud, err, want)
+			}
+		}
+	}
+}

@@ -3,6 +3,7 @@ package config
 import (
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"strings"
 )
 
@@ -55,6 +56,25 @@ const (
 	FrontAppService = "app_service"
 )
 
+// frontCloud is where a front is.
+func frontCloud(name string) Cloud {
+	if name == FrontAppService {
+		return Azure
+	}
+	return AWS
+}
+
+// CertificatesOn returns the fronts of a cloud that pass certificates on, by their names.
+func (f *Fronts) CertificatesOn(cloud Cloud) map[string]*CertificateFront {
+	all := f.Certificates()
+	for name := range all {
+		if frontCloud(name) != cloud {
+			delete(all, name)
+		}
+	}
+	return all
+}
+
 // Certificates returns the fronts that pass certificates on, by their names.
 func (f *Fronts) Certificates() map[string]*CertificateFront {
 	all := map[string]*CertificateFront{FrontALB: f.ALB, FrontAPIGateway: f.APIGateway, FrontAppService: f.AppService}
@@ -74,6 +94,31 @@ func (f *Fronts) admit() bool {
 		}
 	}
 	return f.IAP != nil
+}
+
+// settleFronts reports what the fronts that the document declares leave without effect on this cloud.
+func (d *Document) settleFronts(cloud Cloud) []Problem {
+	var problems []Problem
+	here := d.Fronts.CertificatesOn(cloud)
+	admits := d.Fronts.IAP != nil && cloud == GCP
+	for _, front := range here {
+		admits = admits || front.Admit
+	}
+	if !admits && d.Fronts.admit() && len(d.Callers) == 0 && d.APITokens == nil && !d.PlatformCallers {
+		problems = append(problems, Problem{
+			Path: "fronts", Message: fmt.Sprintf("nobody could call this gateway, because none of these fronts is in front of a function on %s", cloud),
+			Remedy: "declare one that is, or describe the callers",
+		})
+	}
+	for i, c := range d.Callers {
+		if c.CertificateBound && len(here) == 0 {
+			problems = append(problems, Problem{
+				Path: fmt.Sprintf("callers[%d].certificate_bound", i), Message: fmt.Sprintf("no front of a function on %s passes clients' certificates on, so no token could be used", cloud),
+				Remedy: "declare one under fronts",
+			})
+		}
+	}
+	return problems
 }
 
 // issuers are those who vouch for callers, besides the platform.
