@@ -3,6 +3,7 @@
 package infra_test
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/postern-ai/postern/events"
 	"github.com/postern-ai/postern/shared/config"
 )
 
@@ -103,8 +105,10 @@ func TestModulesHaveTheSameFilesAndReadTheDocumentAlike(t *testing.T) {
 		if diff := cmp.Diff(files(config.AWS), files(cloud)); diff != "" {
 			t.Errorf("files of aws and %s (-aws +%s):\n%s", cloud, cloud, diff)
 		}
-		if read(t, string(cloud), "document.tf") != read(t, "aws", "document.tf") {
-			t.Errorf("%s/document.tf is not that of aws", cloud)
+		for _, same := range []string{"document.tf", "signs.tf"} {
+			if read(t, string(cloud), same) != read(t, "aws", same) {
+				t.Errorf("%s/%s is not that of aws", cloud, same)
+			}
 		}
 	}
 }
@@ -129,6 +133,25 @@ func TestTheDocumentsOfTestsAndExamplesLoad(t *testing.T) {
 				t.Errorf("%s: %v", name, err)
 			}
 		}
+	}
+}
+
+// An alarm that waits for a word that no function says would never come.
+func TestAlarmsListenForWhatTheRotationSays(t *testing.T) {
+	t.Parallel()
+	signs := read(t, "aws", "signs.tf")
+	types := regexp.MustCompile(`type = "([A-Z_]+)"`).FindAllStringSubmatch(signs, -1)
+	if len(types) < 3 {
+		t.Fatalf("%d types were found", len(types))
+	}
+	for _, m := range types {
+		if _, err := fs.Stat(events.Files(), "sample/"+m[1]+".json"); err != nil {
+			t.Errorf("there is no event %s: %v", m[1], err)
+		}
+	}
+	outbox := regexp.MustCompile(`outbox += "(.*)"`).FindStringSubmatch(signs)
+	if outbox == nil || !strings.Contains(read(t, "..", "shared", "rotation", "tell.go"), outbox[1]) {
+		t.Errorf("a rotation does not say %v", outbox)
 	}
 }
 

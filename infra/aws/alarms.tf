@@ -1,25 +1,121 @@
 locals {
-  alarms = {
-    server-errors = { metric = "Url5xxCount", threshold = var.alarms.server_errors, what = "answers requests with server errors" }
-    crashes       = { metric = "Errors", threshold = 1, what = "ends unexpectedly, or takes longer than it may" }
-    throttles     = { metric = "Throttles", threshold = 1, what = "has no instance left for a request" }
-  }
+  alarms = merge(
+    {
+      server-errors = { metric = "Url5xxCount", threshold = var.alarms.server_errors, what = "The gateway answers requests with server errors." }
+      crashes       = { metric = "Errors", threshold = 1, what = "The gateway ends unexpectedly, or takes longer than it may." }
+      throttles     = { metric = "Throttles", threshold = 1, what = "The gateway has no instance left for a request." }
+    },
+    { for name, sign in local.signs : name => { namespace = local.namespace, metric = name, what = sign.what } },
+    { for name, alarm in {
+      outbox-stuck     = { namespace = local.namespace, metric = "outbox-stuck", what = local.outbox_what }
+      rotation-crashes = { of = local.rotation_function, metric = "Errors", what = "Runs of the rotation fail." }
+      # Nothing is heard of it for a day.
+      rotation-idle = { of = local.rotation_function, metric = "Invocations", comparison = "LessThanThreshold", period = 86400, missing = "breaching", what = "The rotation has not run for a day." }
+      undelivered   = { namespace = "AWS/SQS", metric = "ApproximateNumberOfMessagesVisible", dimensions = { QueueName = "${local.rotation_function}-failed" }, what = "Runs of the rotation were given up." }
+    } : name => alarm if local.rotates },
+    { for name in ["stranger"] : name => { namespace = local.namespace, metric = name, what = local.stranger_what } if local.watched },
+  )
+  namespace = "Postern/${var.name}"
 }
 
-resource "aws_cloudwatch_metric_alarm" "gateway" {
+resource "aws_cloudwatch_metric_alarm" "this" {
   for_each            = local.alarms
-  alarm_name          = "${local.function}-${each.key}"
-  alarm_description   = "The gateway ${each.value.what}."
-  namespace           = "AWS/Lambda"
+  alarm_name          = "${var.name}-${each.key}"
+  alarm_description   = each.value.what
+  namespace           = try(each.value.namespace, "AWS/Lambda")
   metric_name         = each.value.metric
-  dimensions          = { FunctionName = aws_lambda_function.gateway.function_name }
-  statistic           = "Sum"
-  period              = 300
+  dimensions          = can(each.value.namespace) ? try(each.value.dimensions, null) : { FunctionName = try(each.value.of, local.function) }
+  statistic           = try(each.value.namespace, "") == "AWS/SQS" ? "Maximum" : "Sum"
+  period              = try(each.value.period, 300)
   evaluation_periods  = 1
-  comparison_operator = "GreaterThanOrEqualToThreshold"
-  threshold           = each.value.threshold
-  treat_missing_data  = "notBreaching"
+  comparison_operator = try(each.value.comparison, "GreaterThanOrEqualToThreshold")
+  threshold           = try(each.value.threshold, 1)
+  treat_missing_data  = try(each.value.missing, "notBreaching")
   alarm_actions       = var.alarms.notify
   ok_actions          = var.alarms.notify
   tags                = var.tags
+}
+
+resource "aws_cloudwatch_log_metric_filter" "rotate" {
+  for_each = merge(
+    { for name, sign in local.signs : name => "{ $.type = \"${sign.type}\" }" },
+    local.rotates ? { outbox-stuck = "{ $.error = \"*${local.outbox}*\" }" } : {},
+  )
+  name           = "${var.name}-${each.key}"
+  log_group_name = aws_cloudwatch_log_group.rotate[0].name
+  pattern        = each.value
+  metric_transformation {
+    namespace = local.namespace
+    name      = each.key
+    value     = "1"
+  }
+}
+
+# Who else reads the secrets is in CloudTrail, of which the account has to have a
+# trail. Reading is what EventBridge only passes on when a rule says so.
+resource "aws_cloudwatch_event_rule" "stranger" {
+  count       = local.watched ? 1 : 0
+  name        = "${var.name}-stranger"
+  description = local.stranger_what
+  state       = "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
+  tags        = var.tags
+  event_pattern = jsonencode({
+    source = ["aws.secretsmanager"]
+    detail = {
+      eventName         = ["GetSecretValue", "BatchGetSecretValue"]
+      requestParameters = { "$or" = [{ secretId = local.watched_ids }, { secretIdList = local.watched_ids }] }
+      # A user and root have no session, and so no role.
+      "$or" = [
+        { userIdentity = { sessionContext = { sessionIssuer = { arn = [{ "anything-but" = local.known_readers }] } } } },
+        { userIdentity = { sessionContext = { sessionIssuer = { arn = [{ exists = false }] } }, arn = [{ "anything-but" = local.known_readers }] } },
+      ]
+    }
+  })
+}
+
+locals {
+  # A secret is asked for by its name, its ARN, or the ARN without its end.
+  watched_ids   = sort(distinct(flatten([for name, arn in local.arn_of : [name, arn, replace(arn, "/-[A-Za-z0-9]{6}$/", "")]])))
+  known_readers = sort(distinct(concat([aws_iam_role.gateway.arn], aws_iam_role.rotate[*].arn, tolist(var.alarms.readers == null ? [] : var.alarms.readers))))
+}
+
+# What it was is kept here.
+resource "aws_cloudwatch_log_group" "stranger" {
+  count             = local.watched ? 1 : 0
+  name              = "/aws/events/${var.name}-stranger"
+  retention_in_days = var.log_retention_days
+  tags              = var.tags
+}
+
+resource "aws_cloudwatch_log_resource_policy" "stranger" {
+  count       = local.watched ? 1 : 0
+  policy_name = "${var.name}-stranger"
+  policy_document = jsonencode({
+    Version = "2012-10-17"
+    Statement = [{
+      Effect    = "Allow"
+      Principal = { Service = ["events.amazonaws.com", "delivery.logs.amazonaws.com"] }
+      Action    = ["logs:CreateLogStream", "logs:PutLogEvents"]
+      Resource  = "${aws_cloudwatch_log_group.stranger[0].arn}:*"
+      Condition = { ArnEquals = { "aws:SourceArn" = aws_cloudwatch_event_rule.stranger[0].arn } }
+    }]
+  })
+}
+
+resource "aws_cloudwatch_event_target" "stranger" {
+  count = local.watched ? 1 : 0
+  rule  = aws_cloudwatch_event_rule.stranger[0].name
+  arn   = aws_cloudwatch_log_group.stranger[0].arn
+}
+
+resource "aws_cloudwatch_log_metric_filter" "stranger" {
+  count          = local.watched ? 1 : 0
+  name           = "${var.name}-stranger"
+  log_group_name = aws_cloudwatch_log_group.stranger[0].name
+  pattern        = "{ $.source = \"aws.secretsmanager\" }"
+  metric_transformation {
+    namespace = local.namespace
+    name      = "stranger"
+    value     = "1"
+  }
 }

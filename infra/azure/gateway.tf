@@ -5,6 +5,8 @@ locals {
   suffix = substr(sha256("${data.azurerm_client_config.this.subscription_id}/${var.platform.resource_group_name}/${var.name}"), 0, 8)
   app    = "${var.name}-gateway-${local.suffix}"
 
+  max_instances = var.max_instances == null ? 100 : var.max_instances
+
   settings = merge(local.environment, local.host_settings.gateway)
 
   # Each host's storage and telemetry, both without keys.
@@ -98,7 +100,7 @@ resource "azurerm_function_app_flex_consumption" "gateway" {
 
   instance_memory_in_mb                          = 512
   http_concurrency                               = 80
-  maximum_instance_count                         = var.max_instances == null ? 100 : var.max_instances
+  maximum_instance_count                         = local.max_instances
   https_only                                     = true
   webdeploy_publish_basic_authentication_enabled = false
   app_settings                                   = local.settings

@@ -81,10 +81,11 @@ variable "log_retention_days" {
 }
 
 variable "alarms" {
-  description = "Whom alarms notify, in the platform's own words (see the README), and how many server errors in five minutes are one."
+  description = "Whom alarms notify and who else may read the document's secrets, in the platform's own words (see the README), and how many server errors in five minutes are an alarm. Without readers nobody watches who reads secrets."
   type = object({
     notify        = optional(set(string), [])
     server_errors = optional(number, 5)
+    readers       = optional(set(string))
   })
   default = {}
 }

@@ -53,7 +53,7 @@ run "a_document_with_token_callers" {
     error_message = "the model that the document names is granted, by its own name and in its own region"
   }
   assert {
-    condition     = keys(aws_cloudwatch_metric_alarm.gateway) == ["crashes", "server-errors", "throttles"] && aws_cloudwatch_metric_alarm.gateway["server-errors"].threshold == 5
+    condition     = keys(aws_cloudwatch_metric_alarm.this) == ["crashes", "server-errors", "throttles"] && aws_cloudwatch_metric_alarm.this["server-errors"].threshold == 5
     error_message = "there are alarms for crashes, server errors and throttles"
   }
   assert {
@@ -67,6 +67,14 @@ run "a_document_with_token_callers" {
   assert {
     condition     = length(aws_lambda_function.rotate) + length(aws_dynamodb_table.ledger) + length(aws_scheduler_schedule.rotate) + length(aws_iam_role.rotate) == 0 && output.rotation_identity == null && output.rotation_command == null
     error_message = "without anything to renew there is no rotation function"
+  }
+  assert {
+    condition     = length(aws_cloudwatch_event_rule.stranger) + length(aws_cloudwatch_log_metric_filter.rotate) == 0
+    error_message = "without secrets and rotations nobody listens for them"
+  }
+  assert {
+    condition     = [for w in jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets : w.properties.title] == ["Requests", "Time to the whole answer, ms", "Instances", "Tokens by upstream and model", "Failed requests", "Events"]
+    error_message = "there is a dashboard of requests and events"
   }
   assert {
     condition     = output.event_bus == "postern"
@@ -109,7 +117,7 @@ run "a_document_that_is_one_upstream_with_iam_callers" {
     error_message = "the architecture and the number of instances are what the variables say"
   }
   assert {
-    condition     = aws_cloudwatch_log_group.gateway.retention_in_days == 90 && aws_cloudwatch_metric_alarm.gateway["server-errors"].threshold == 50 && aws_cloudwatch_metric_alarm.gateway["crashes"].alarm_actions == toset(["arn:aws:sns:eu-west-1:111122223333:ops"])
+    condition     = aws_cloudwatch_log_group.gateway.retention_in_days == 90 && aws_cloudwatch_metric_alarm.this["server-errors"].threshold == 50 && aws_cloudwatch_metric_alarm.this["crashes"].alarm_actions == toset(["arn:aws:sns:eu-west-1:111122223333:ops"])
     error_message = "retention and alarms are what the variables say"
   }
   assert {

@@ -204,6 +204,31 @@ run "a_document_with_every_issuer" {
     error_message = "Secrets Manager may start rotations of this account"
   }
   assert {
+    condition = { for name, f in aws_cloudwatch_log_metric_filter.rotate : name => f.pattern } == {
+      rotation-failed = "{ $.type = \"AI_PROVIDER_TOKEN_ROTATION_FAILED\" }"
+      orphaned        = "{ $.type = \"AI_PROVIDER_TOKEN_ORPHANED\" }"
+      operator-due    = "{ $.type = \"AI_PROVIDER_TOKEN_OPERATOR_DUE\" }"
+      outbox-stuck    = "{ $.error = \"*the bus has not accepted its audit events*\" }"
+    }
+    error_message = "rotations that fail, stop, wait for somebody or cannot tell are counted in the function's log"
+  }
+  assert {
+    condition = toset([for a in aws_cloudwatch_metric_alarm.this : "${a.namespace} ${a.metric_name} ${jsonencode(a.dimensions)}"]) == toset([
+      "AWS/Lambda Url5xxCount {\"FunctionName\":\"postern-gateway\"}", "AWS/Lambda Errors {\"FunctionName\":\"postern-gateway\"}", "AWS/Lambda Throttles {\"FunctionName\":\"postern-gateway\"}",
+      "Postern/postern rotation-failed null", "Postern/postern orphaned null", "Postern/postern operator-due null", "Postern/postern outbox-stuck null",
+      "AWS/Lambda Errors {\"FunctionName\":\"postern-rotate\"}", "AWS/Lambda Invocations {\"FunctionName\":\"postern-rotate\"}", "AWS/SQS ApproximateNumberOfMessagesVisible {\"QueueName\":\"postern-rotate-failed\"}",
+    ])
+    error_message = "each of these is an alarm, and so are runs that fail, are given up or do not take place"
+  }
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.this["rotation-idle"].treat_missing_data == "breaching" && aws_cloudwatch_metric_alarm.this["rotation-idle"].comparison_operator == "LessThanThreshold"
+    error_message = "that nothing is heard of the rotation is an alarm"
+  }
+  assert {
+    condition     = contains([for w in jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets : w.properties.title], "Where each rotation stands")
+    error_message = "the dashboard shows the keys"
+  }
+  assert {
     condition     = strcontains(output.rotation_command, "--function-name postern-rotate:live") && strcontains(output.rotation_command, "{\"postern\":\"status\"}")
     error_message = "the command asks how the keys are"
   }
@@ -213,6 +238,7 @@ run "a_document_with_tokens_to_renew_and_no_keys" {
   variables {
     config_file       = "tests/testdata/proactive.yaml"
     rotation_schedule = "5 */2 * * *"
+    alarms            = { notify = ["arn:aws:sns:eu-west-1:111122223333:ops"], readers = ["arn:aws:iam::111122223333:role/backup"] }
   }
   override_data {
     target = data.aws_secretsmanager_secret.this["client"]
@@ -221,6 +247,20 @@ run "a_document_with_tokens_to_renew_and_no_keys" {
   assert {
     condition     = [for s in jsondecode(aws_iam_role_policy.rotate[0].policy).Statement : s.Sid] == ["Secrets", "Ledger", "Failed", "NoModels", "Events", "Logs", "NoBearerTokens"]
     error_message = "tokens that are renewed take the client's and the cache's secrets, and no secret is replaced"
+  }
+  assert {
+    condition = jsondecode(aws_cloudwatch_event_rule.stranger[0].event_pattern).detail["$or"][0].userIdentity.sessionContext.sessionIssuer.arn[0]["anything-but"] == [
+      "arn:aws:iam::111122223333:role/backup", "arn:aws:iam::111122223333:role/postern-gateway", "arn:aws:iam::111122223333:role/postern-rotate",
+    ]
+    error_message = "whoever reads a secret is a stranger, but for the functions and the readers of the variable"
+  }
+  assert {
+    condition     = length(setsubtract(["client", "arn:aws:secretsmanager:eu-west-1:111122223333:secret:client-000001", "arn:aws:secretsmanager:eu-west-1:111122223333:secret:client", "redis-key"], jsondecode(aws_cloudwatch_event_rule.stranger[0].event_pattern).detail.requestParameters["$or"][0].secretId)) == 0
+    error_message = "each secret of the document is watched, by whatever name it is asked for"
+  }
+  assert {
+    condition     = aws_cloudwatch_event_rule.stranger[0].state == "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS" && aws_cloudwatch_metric_alarm.this["stranger"].metric_name == aws_cloudwatch_log_metric_filter.stranger[0].metric_transformation[0].name && aws_cloudwatch_metric_alarm.this["stranger"].alarm_actions == toset(["arn:aws:sns:eu-west-1:111122223333:ops"])
+    error_message = "reads are heard of, kept, and an alarm"
   }
   assert {
     condition     = length(aws_lambda_permission.secrets) == 0

@@ -81,6 +81,14 @@ run "a_document_with_token_callers" {
     error_message = "without anything to renew there is no rotation function"
   }
   assert {
+    condition     = keys(azurerm_monitor_scheduled_query_rules_alert_v2.this) == ["throttles"] && length(azurerm_monitor_diagnostic_setting.vault) == 0
+    error_message = "there are alarms for server errors and throttles, and without secrets and rotations no others"
+  }
+  assert {
+    condition     = [for i in jsondecode(azurerm_application_insights_workbook.this.data_json).items : i.content.title] == ["Requests by status", "Time to the whole answer, ms", "Tokens by upstream and model", "Failed requests", "Events"]
+    error_message = "there is a dashboard of requests and events"
+  }
+  assert {
     condition     = output.event_bus == "https://postern.westeurope-1.eventgrid.azure.net/api/events"
     error_message = "the bus is the topic"
   }

@@ -114,6 +114,18 @@ run "a_document_with_every_issuer" {
     error_message = "notices that cannot be delivered are kept"
   }
   assert {
+    condition     = keys(azurerm_monitor_scheduled_query_rules_alert_v2.this) == ["operator-due", "orphaned", "outbox-stuck", "rotation-crashes", "rotation-failed", "rotation-idle", "throttles"]
+    error_message = "rotations that fail, stop, wait for somebody, cannot tell or do not take place are alarms"
+  }
+  assert {
+    condition     = strcontains(azurerm_monitor_scheduled_query_rules_alert_v2.this["orphaned"].criteria[0].query, "line.type == 'AI_PROVIDER_TOKEN_ORPHANED'") && strcontains(azurerm_monitor_scheduled_query_rules_alert_v2.this["outbox-stuck"].criteria[0].query, "contains 'the bus has not accepted its audit events'")
+    error_message = "they are found in the function's log"
+  }
+  assert {
+    condition     = contains([for i in jsondecode(azurerm_application_insights_workbook.this.data_json).items : i.content.title], "Where each rotation stands")
+    error_message = "the dashboard shows the keys"
+  }
+  assert {
     condition     = strcontains(output.rotation_command, "curl -X POST https://postern-rotate.azurewebsites.net/operate ") && strcontains(output.rotation_command, "{\"postern\":\"status\"}")
     error_message = "the command asks how the keys are"
   }
@@ -123,6 +135,7 @@ run "a_document_with_tokens_to_renew_and_no_keys" {
   variables {
     config_file       = "tests/testdata/proactive.yaml"
     rotation_schedule = "5 */2 * * *"
+    alarms            = { notify = ["/actionGroups/ops"], readers = ["00000000-0000-0000-0000-00000000000e"] }
   }
   assert {
     condition     = length(azurerm_role_assignment.rotated) + length(azurerm_role_definition.rotated) + length(azurerm_eventgrid_system_topic.vault) == 0
@@ -131,6 +144,14 @@ run "a_document_with_tokens_to_renew_and_no_keys" {
   assert {
     condition     = toset([for a in azurerm_role_assignment.rotation_secrets : reverse(split("/", a.scope))[0]]) == toset(["client", "redis-password", "redis-key"])
     error_message = "tokens that are renewed take the client's and the cache's secrets"
+  }
+  assert {
+    condition     = strcontains(azurerm_monitor_scheduled_query_rules_alert_v2.this["stranger"].criteria[0].query, "secret in ('client', 'redis-key', 'redis-password') | where identity_claim_oid_g !in ('00000000-0000-0000-0000-000000000003', '00000000-0000-0000-0000-000000000005', '00000000-0000-0000-0000-00000000000e')")
+    error_message = "whoever reads a secret of the document is a stranger, but for the functions and the readers of the variable"
+  }
+  assert {
+    condition     = one(azurerm_monitor_diagnostic_setting.vault["my-vault"].enabled_log).category == "AuditEvent" && azurerm_monitor_scheduled_query_rules_alert_v2.this["stranger"].action[0].action_groups == tolist(["/actionGroups/ops"])
+    error_message = "reads are heard of, and an alarm"
   }
   assert {
     condition     = azurerm_function_app_flex_consumption.rotate[0].app_settings["POSTERN_ROTATION_SCHEDULE"] == "0 5 */2 * * *"

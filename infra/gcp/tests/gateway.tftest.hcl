@@ -49,7 +49,7 @@ run "a_document_with_token_callers" {
     error_message = "logs are kept for 30 days, and in one place"
   }
   assert {
-    condition     = google_monitoring_alert_policy.server_errors.conditions[0].condition_threshold[0].threshold_value == 4
+    condition     = google_monitoring_alert_policy.this["server-errors"].conditions[0].condition_threshold[0].threshold_value == 4
     error_message = "five server errors are an alarm"
   }
   assert {
@@ -59,6 +59,14 @@ run "a_document_with_token_callers" {
   assert {
     condition     = length(google_cloud_run_v2_service.rotate) + length(google_storage_bucket.ledger) + length(google_cloud_scheduler_job.rotate) + length(google_service_account.rotate) + length(google_service_account.schedule) == 0 && output.rotation_identity == null && output.rotation_command == null
     error_message = "without anything to renew there is no rotation function"
+  }
+  assert {
+    condition     = keys(google_monitoring_alert_policy.this) == ["server-errors", "throttles"] && length(google_monitoring_alert_policy.idle) + length(google_project_iam_audit_config.reads) == 0
+    error_message = "there are alarms for server errors and throttles, and without secrets and rotations no others"
+  }
+  assert {
+    condition     = [for t in jsondecode(google_monitoring_dashboard.this.dashboard_json).mosaicLayout.tiles : t.widget.title] == ["Requests by status", "Time to the whole answer, ms", "Instances", "Failed requests", "Events"]
+    error_message = "there is a dashboard of requests and events"
   }
   assert {
     condition     = output.event_bus == "projects/my-project/topics/postern"
@@ -97,7 +105,7 @@ run "a_document_that_is_one_upstream_with_iam_callers" {
     error_message = "project, region and the number of instances are what the variables say"
   }
   assert {
-    condition     = google_logging_project_bucket_config.gateway.retention_days == 90 && google_monitoring_alert_policy.server_errors.conditions[0].condition_threshold[0].threshold_value == 49 && google_monitoring_alert_policy.server_errors.notification_channels == tolist(["projects/named-project/notificationChannels/1"])
+    condition     = google_logging_project_bucket_config.gateway.retention_days == 90 && google_monitoring_alert_policy.this["server-errors"].conditions[0].condition_threshold[0].threshold_value == 49 && google_monitoring_alert_policy.this["server-errors"].notification_channels == tolist(["projects/named-project/notificationChannels/1"])
     error_message = "retention and alarms are what the variables say"
   }
   assert {

@@ -119,6 +119,27 @@ run "a_document_with_every_issuer" {
     error_message = "the logs of both functions are kept in one place"
   }
   assert {
+    condition = { for name, m in google_logging_metric.counted : name => trimprefix(m.filter, "resource.type=\"cloud_run_revision\" AND resource.labels.service_name=\"postern-rotate\" AND ") if name != "throttles" } == {
+      rotation-failed = "jsonPayload.type=\"AI_PROVIDER_TOKEN_ROTATION_FAILED\""
+      orphaned        = "jsonPayload.type=\"AI_PROVIDER_TOKEN_ORPHANED\""
+      operator-due    = "jsonPayload.type=\"AI_PROVIDER_TOKEN_OPERATOR_DUE\""
+      outbox-stuck    = "jsonPayload.error:\"the bus has not accepted its audit events\""
+    }
+    error_message = "rotations that fail, stop, wait for somebody or cannot tell are counted in the function's log"
+  }
+  assert {
+    condition     = keys(google_monitoring_alert_policy.this) == ["operator-due", "orphaned", "outbox-stuck", "rotation-crashes", "rotation-failed", "server-errors", "throttles", "undelivered"] && strcontains(google_monitoring_alert_policy.this["orphaned"].conditions[0].condition_threshold[0].filter, "\"logging.googleapis.com/user/postern/orphaned\"")
+    error_message = "each of these is an alarm, and so are runs that fail and notices that are given up"
+  }
+  assert {
+    condition     = google_monitoring_alert_policy.idle[0].conditions[0].condition_absent[0].duration == "84600s"
+    error_message = "that nothing is heard of the rotation is an alarm"
+  }
+  assert {
+    condition     = contains([for t in jsondecode(google_monitoring_dashboard.this.dashboard_json).mosaicLayout.tiles : t.widget.title], "Where each rotation stands")
+    error_message = "the dashboard shows the keys"
+  }
+  assert {
     condition     = strcontains(output.rotation_command, "curl -X POST https://postern-rotate-abc-ez.a.run.app ") && strcontains(output.rotation_command, "{\"postern\":\"status\"}")
     error_message = "the command asks how the keys are"
   }
@@ -128,6 +149,7 @@ run "a_document_with_tokens_to_renew_and_no_keys" {
   variables {
     config_file       = "tests/testdata/proactive.yaml"
     rotation_schedule = "5 */2 * * *"
+    alarms            = { readers = ["backup@my-project.iam.gserviceaccount.com"] }
   }
   assert {
     condition     = length(google_secret_manager_secret_iam_member.rotated) + length(google_pubsub_topic.notices) + length(google_project_iam_custom_role.secrets) == 0
@@ -136,6 +158,18 @@ run "a_document_with_tokens_to_renew_and_no_keys" {
   assert {
     condition     = toset([for m in google_secret_manager_secret_iam_member.rotate : m.secret_id]) == toset(["client", "redis-password", "redis-key"])
     error_message = "tokens that are renewed take the client's and the cache's secrets"
+  }
+  assert {
+    condition = google_logging_metric.counted["stranger"].filter == join(" AND ", [
+      "protoPayload.methodName=\"google.cloud.secretmanager.v1.SecretManagerService.AccessSecretVersion\"",
+      "(protoPayload.resourceName:\"/secrets/client/\" OR protoPayload.resourceName:\"/secrets/redis-key/\" OR protoPayload.resourceName:\"/secrets/redis-password/\")",
+      "NOT protoPayload.authenticationInfo.principalEmail=(\"backup@my-project.iam.gserviceaccount.com\" OR \"postern-gw@my-project.iam.gserviceaccount.com\" OR \"postern-rot@my-project.iam.gserviceaccount.com\")",
+    ])
+    error_message = "whoever reads a secret of the document is a stranger, but for the functions and the readers of the variable"
+  }
+  assert {
+    condition     = one(google_project_iam_audit_config.reads["my-project"].audit_log_config).log_type == "DATA_READ" && contains(keys(google_monitoring_alert_policy.this), "stranger")
+    error_message = "reads are heard of, and an alarm"
   }
   assert {
     condition     = google_cloud_scheduler_job.rotate[0].schedule == "5 */2 * * *"
