@@ -2,21 +2,15 @@ package stage
 
 import (
 	"bufio"
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/elliptic"
 	"crypto/hmac"
-	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/base64"
 	"encoding/json"
 	"encoding/pem"
 	"fmt"
 	"io"
-	"math/big"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -27,7 +21,9 @@ import (
 	"github.com/go-jose/go-jose/v4"
 
 	"github.com/postern-ai/postern/localdev/apitoken"
+	"github.com/postern-ai/postern/localdev/fake/authority"
 	"github.com/postern-ai/postern/localdev/fake/oidc"
+	"github.com/postern-ai/postern/localdev/fake/proof"
 	"github.com/postern-ai/postern/shared/config"
 	"github.com/postern-ai/postern/shared/secrets"
 )
@@ -39,7 +35,7 @@ type guarded struct {
 	output lines
 
 	proxy        *oidc.Issuer // Identity-Aware Proxy
-	partners     authority
+	partners     *authority.Authority
 	apiToken     string
 	expiredToken string
 }
@@ -69,7 +65,7 @@ func newGuarded(t *testing.T) *guarded {
 	if err != nil {
 		t.Fatal(err)
 	}
-	authorities, err := json.Marshal(g.partners.pem())
+	authorities, err := json.Marshal(g.partners.PEM())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -97,95 +93,48 @@ fronts:
 
 const backend = "/projects/123456789/global/backendServices/42"
 
-// authority makes clients' certificates.
-type authority struct {
-	certificate *x509.Certificate
-	key         *ecdsa.PrivateKey
-}
-
-func newAuthority(t *testing.T) authority {
+func newAuthority(t *testing.T) *authority.Authority {
 	t.Helper()
-	return authority{}.sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "Partners CA"}, IsCA: true, BasicConstraintsValid: true})
-}
-
-func (a authority) sign(t *testing.T, template *x509.Certificate) authority {
-	t.Helper()
-	template.SerialNumber, template.NotBefore, template.NotAfter = big.NewInt(1), time.Now().Add(-time.Hour), time.Now().Add(time.Hour)
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	a, err := authority.New("Partners CA")
 	if err != nil {
 		t.Fatal(err)
 	}
-	parent, signer := a.certificate, a.key
-	if parent == nil {
-		parent, signer = template, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certificate, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return authority{certificate, key}
+	return a
 }
 
-func (a authority) client(t *testing.T) *x509.Certificate {
+func clientOf(t *testing.T, a *authority.Authority) *x509.Certificate {
 	t.Helper()
-	return a.sign(t, &x509.Certificate{Subject: pkix.Name{CommonName: "app"}, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth}}).certificate
-}
-
-func (a authority) pem() string { return pemOf(a.certificate) }
-
-func pemOf(c *x509.Certificate) string {
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}))
+	c, err := a.Client(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
 }
 
 // holder has the key that a token is bound to.
-type holder struct {
-	key *ecdsa.PrivateKey
-}
+type holder struct{ *proof.Holder }
 
 func newHolder(t *testing.T) holder {
 	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	h, err := proof.New("ES256")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return holder{key}
+	return holder{h}
 }
 
 func (h holder) confirmation(t *testing.T) map[string]any {
 	t.Helper()
-	sum, err := (&jose.JSONWebKey{Key: h.key.Public()}).Thumbprint(crypto.SHA256)
+	text, err := h.Thumbprint()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return map[string]any{"cnf": map[string]any{"jkt": base64.RawURLEncoding.EncodeToString(sum)}}
+	return map[string]any{"cnf": map[string]any{"jkt": text}}
 }
 
-// prove makes a proof of possession for a request, which has the token unless
-// that is "".
 func (h holder) prove(t *testing.T, method, address, token string) string {
 	t.Helper()
-	claims := map[string]any{"jti": rand.Text(), "htm": method, "htu": address, "iat": time.Now().Unix()}
-	if token != "" {
-		sum := sha256.Sum256([]byte(token))
-		claims["ath"] = base64.RawURLEncoding.EncodeToString(sum[:])
-	}
-	payload, err := json.Marshal(claims)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: jose.ES256, Key: h.key}, (&jose.SignerOptions{EmbedJWK: true}).WithType("dpop+jwt"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	signed, err := signer.Sign(payload)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := signed.CompactSerialize()
+	text, err := h.Prove(proof.Proof{Method: method, Address: address, Token: token})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -288,7 +237,7 @@ func (g *guarded) open(t *testing.T) {
 		{probe{name: "a token, to any host", host: "evil.example.com", headers: []string{"Authorization: Bearer " + plain}}, Clouds()},
 		{probe{name: "an API token", headers: []string{"Authorization: Bearer " + g.apiToken}}, Clouds()},
 		{probe{name: "an assertion of Identity-Aware Proxy", headers: []string{"X-Goog-IAP-JWT-Assertion: " + assertion}}, []string{GCP}},
-		{probe{name: "a client certificate at App Service", headers: []string{"X-ARR-ClientCert: " + base64.StdEncoding.EncodeToString(g.partners.client(t).Raw)}}, []string{Azure}},
+		{probe{name: "a client certificate at App Service", headers: []string{"X-ARR-ClientCert: " + authority.Base64(clientOf(t, g.partners))}}, []string{Azure}},
 	} {
 		for _, cloud := range p.clouds {
 			if got, body := p.send(t, g.Gateways[cloud]); got.status != http.StatusOK || !strings.Contains(body, listed) {
@@ -500,9 +449,9 @@ func (g *guarded) credentials(t *testing.T) []probe {
 // assertions are the headers by which fronts and platforms name callers.
 func (g *guarded) assertions(t *testing.T) []probe {
 	t.Helper()
-	forged := g.partners.client(t)
-	stranger := newAuthority(t).client(t)
-	leaf := strings.NewReplacer("\n", "%0A", " ", "%20").Replace(pemOf(forged))
+	forged := clientOf(t, g.partners)
+	stranger := clientOf(t, newAuthority(t))
+	leaf := authority.Leaf(forged)
 	assertion, err := oidc.New(config.IAPIssuer).Mint(oidc.Token{Subject: "accounts.google.com:1", Audience: []string{backend}})
 	if err != nil {
 		t.Fatal(err)
@@ -522,8 +471,8 @@ func (g *guarded) assertions(t *testing.T) []probe {
 		{name: "an assertion for another service", headers: []string{"X-Goog-IAP-JWT-Assertion: " + other}, want: missing, on: only(GCP)},
 		{name: "a load balancer's certificate", headers: []string{"X-Amzn-Mtls-Clientcert-Leaf: " + leaf, "X-Amzn-Mtls-Clientcert-Subject: CN=app"}, want: missing},
 		{name: "a load balancer's unverified certificate", headers: []string{"X-Amzn-Mtls-Clientcert: " + leaf}, want: missing},
-		{name: "a certificate by a stranger", headers: []string{"X-ARR-ClientCert: " + base64.StdEncoding.EncodeToString(stranger.Raw)}, want: missing, on: only(Azure)},
-		{name: "two certificates", headers: []string{"X-ARR-ClientCert: " + base64.StdEncoding.EncodeToString(forged.Raw), "X-Arr-Clientcert: AA=="}, want: missing, on: only(Azure)},
+		{name: "a certificate by a stranger", headers: []string{"X-ARR-ClientCert: " + authority.Base64(stranger)}, want: missing, on: only(Azure)},
+		{name: "two certificates", headers: []string{"X-ARR-ClientCert: " + authority.Base64(forged), "X-Arr-Clientcert: AA=="}, want: missing, on: only(Azure)},
 		{name: "certificates of other proxies", headers: []string{"X-Forwarded-Client-Cert: Hash=1;Subject=\"CN=app\"", "Client-Cert: :AA==:", "SSL-Client-Verify: SUCCESS", "CloudFront-Viewer-Cert-Subject: CN=app"}, want: missing},
 		{name: "an identity of AWS", headers: []string{"X-Amzn-Iam-User-Arn: arn:aws:iam::123456789012:root", "X-Amzn-Oidc-Identity: boss", "X-Amz-Security-Token: x"}, want: missing},
 		{name: "users whom other proxies name", headers: []string{"X-Forwarded-User: boss", "X-Auth-Request-User: boss", "X-Remote-User: boss", "Remote-User: boss", "X-Forwarded-For: 127.0.0.1", "Forwarded: for=127.0.0.1"}, want: missing},

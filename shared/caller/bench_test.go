@@ -1,14 +1,12 @@
 package caller_test
 
 import (
-	"crypto/x509"
 	"net/http"
 	"testing"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
-
 	"github.com/postern-ai/postern/localdev/apitoken"
+	"github.com/postern-ai/postern/localdev/fake/authority"
 	"github.com/postern-ai/postern/localdev/fake/oidc"
 	"github.com/postern-ai/postern/shared/caller"
 	"github.com/postern-ai/postern/shared/config"
@@ -55,7 +53,7 @@ func BenchmarkAuthenticate(b *testing.B) {
 	tokens := caller.NewAPITokens(caller.Fixed(value), list.readKey)
 	b.Run("an API token of 500", func(b *testing.B) { authenticate(b, tokens, request(b, "Authorization", "Bearer "+token)) })
 
-	issuer, h := oidc.New(issuerURL), newHolder(b, jose.ES256)
+	issuer, h := oidc.New(issuerURL), newHolder(b, "ES256")
 	bound := boundTo(b, issuer, h)
 	by := demanding(issuer, config.DPoPRequired)
 	b.Run("a proof of possession", func(b *testing.B) {
@@ -70,8 +68,8 @@ func BenchmarkAuthenticate(b *testing.B) {
 		}
 	})
 	ca := newAuthority(b, "ca")
-	certificate := pemOf(ca.client(b, func(c *x509.Certificate) {}))
-	certificates := caller.New(&config.Document{Fronts: config.Fronts{APIGateway: &config.CertificateFront{Admit: true, ClientCA: pemOf(ca.certificate)}}},
+	certificate := authority.PEM(ca.client(b, nil))
+	certificates := caller.New(&config.Document{Fronts: config.Fronts{APIGateway: &config.CertificateFront{Admit: true, ClientCA: ca.PEM()}}},
 		caller.Options{Cloud: config.AWS, Certificate: func(*http.Request) (string, bool) { return certificate, true }})
 	b.Run("a client certificate", func(b *testing.B) { authenticate(b, certificates, request(b)) })
 }

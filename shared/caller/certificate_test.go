@@ -1,15 +1,10 @@
 package caller_test
 
 import (
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/base64"
-	"encoding/pem"
-	"math/big"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -19,68 +14,32 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/postern-ai/postern/localdev/fake/authority"
 	"github.com/postern-ai/postern/localdev/fake/oidc"
 	"github.com/postern-ai/postern/shared/caller"
 	"github.com/postern-ai/postern/shared/config"
 )
 
-// authority makes certificates.
-type authority struct {
-	certificate *x509.Certificate
-	key         *ecdsa.PrivateKey
-}
+// partners is an authority of clients.
+type partners struct{ *authority.Authority }
 
-func newAuthority(t testing.TB, name string) authority {
+func newAuthority(t testing.TB, name string) partners {
 	t.Helper()
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, IsCA: true, BasicConstraintsValid: true,
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), KeyUsage: x509.KeyUsageCertSign,
-	}
-	return authority{}.sign(t, template)
-}
-
-// sign makes a certificate; an authority that has none signs itself.
-func (a authority) sign(t testing.TB, template *x509.Certificate) authority {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	a, err := authority.New(name)
 	if err != nil {
 		t.Fatal(err)
 	}
-	parent, signer := a.certificate, a.key
-	if parent == nil {
-		parent, signer = template, key
-	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	certificate, err := x509.ParseCertificate(der)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return authority{certificate, key}
+	return partners{a}
 }
 
 // client makes a client's certificate, changed by change.
-func (a authority) client(t testing.TB, change func(*x509.Certificate)) *x509.Certificate {
+func (p partners) client(t testing.TB, change func(*x509.Certificate)) *x509.Certificate {
 	t.Helper()
-	template := &x509.Certificate{
-		SerialNumber: big.NewInt(2), Subject: pkix.Name{CommonName: "app", Organization: []string{"Partner"}},
-		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour), ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageClientAuth},
+	c, err := p.Client(change)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if change != nil {
-		change(template)
-	}
-	return a.sign(t, template).certificate
-}
-
-func pemOf(c *x509.Certificate) string {
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: c.Raw}))
-}
-
-// leafOf is how a load balancer passes a certificate on.
-func leafOf(c *x509.Certificate) string {
-	return strings.NewReplacer("\n", "%0A", " ", "%20").Replace(pemOf(c))
+	return c
 }
 
 func thumbprintOf(c *x509.Certificate) string {
@@ -123,10 +82,10 @@ func TestClientCertificatesNameCallers(t *testing.T) {
 	workload := ca.client(t, func(c *x509.Certificate) { c.URIs = []*url.URL{spiffe} })
 	anyOf := func(f config.Fronts) *config.Document { return &config.Document{Callers: accepting(), Fronts: f} }
 	admit := &config.CertificateFront{Admit: true}
-	checked := &config.CertificateFront{Admit: true, ClientCA: pemOf(ca.certificate)}
-	alb := func(c *x509.Certificate) []string { return []string{"X-Amzn-Mtls-Clientcert-Leaf", leafOf(c)} }
+	checked := &config.CertificateFront{Admit: true, ClientCA: ca.PEM()}
+	alb := func(c *x509.Certificate) []string { return []string{"X-Amzn-Mtls-Clientcert-Leaf", authority.Leaf(c)} }
 	service := func(c *x509.Certificate) []string {
-		return []string{"X-ARR-ClientCert", base64.StdEncoding.EncodeToString(c.Raw)}
+		return []string{"X-ARR-ClientCert", authority.Base64(c)}
 	}
 	expired := func(c *x509.Certificate) { c.NotAfter = time.Now().Add(-time.Minute) }
 	early := func(c *x509.Certificate) { c.NotBefore = time.Now().Add(time.Minute) }
@@ -142,36 +101,36 @@ func TestClientCertificatesNameCallers(t *testing.T) {
 		code    caller.Code
 	}{
 		{name: "a load balancer's, by its distinguished name", fronts: config.Fronts{ALB: admit}, door: door{cloud: config.AWS, balanced: true, headers: alb(app)}, issuer: "mtls:alb", subject: "CN=app,O=Partner"},
-		{name: "an API's", fronts: config.Fronts{APIGateway: admit}, door: door{cloud: config.AWS, pem: pemOf(app)}, issuer: "mtls:api_gateway", subject: "CN=app,O=Partner"},
+		{name: "an API's", fronts: config.Fronts{APIGateway: admit}, door: door{cloud: config.AWS, pem: authority.PEM(app)}, issuer: "mtls:api_gateway", subject: "CN=app,O=Partner"},
 		{name: "App Service's", fronts: config.Fronts{AppService: checked}, door: door{cloud: config.Azure, headers: service(app)}, issuer: "mtls:app_service", subject: "CN=app,O=Partner"},
 		{name: "a program's, by its URI", fronts: config.Fronts{ALB: checked}, door: door{cloud: config.AWS, balanced: true, headers: alb(workload)}, issuer: "mtls:alb", subject: "spiffe://example.com/app", kind: caller.Workload},
 
-		{name: "the key that an OpenAI client always sends is no hindrance", fronts: config.Fronts{APIGateway: admit}, door: door{cloud: config.AWS, pem: pemOf(app), headers: []string{"Authorization", "Bearer unused"}}, issuer: "mtls:api_gateway", subject: "CN=app,O=Partner"},
+		{name: "the key that an OpenAI client always sends is no hindrance", fronts: config.Fronts{APIGateway: admit}, door: door{cloud: config.AWS, pem: authority.PEM(app), headers: []string{"Authorization", "Bearer unused"}}, issuer: "mtls:api_gateway", subject: "CN=app,O=Partner"},
 
 		{name: "no certificate", fronts: config.Fronts{ALB: admit}, door: door{cloud: config.AWS, balanced: true}, code: caller.Missing},
 		{name: "a front that admits nobody by a certificate alone", fronts: config.Fronts{ALB: &config.CertificateFront{}, APIGateway: admit}, door: door{cloud: config.AWS, balanced: true, headers: alb(app)}, code: caller.Missing},
 		{name: "a load balancer's header that came past the load balancer", fronts: config.Fronts{ALB: admit}, door: door{cloud: config.AWS, headers: alb(app)}, code: caller.Missing},
 		{name: "a load balancer's header on another cloud", fronts: config.Fronts{ALB: admit}, door: door{cloud: config.GCP, balanced: true, headers: alb(app)}, code: caller.Missing},
 		{name: "App Service's header on another cloud", fronts: config.Fronts{AppService: checked}, door: door{cloud: config.AWS, balanced: true, headers: service(app)}, code: caller.Missing},
-		{name: "an API's certificate where no API is declared", fronts: config.Fronts{ALB: admit}, door: door{cloud: config.AWS, pem: pemOf(app)}, code: caller.Missing},
-		{name: "a load balancer that has not verified", fronts: config.Fronts{ALB: admit}, door: door{cloud: config.AWS, balanced: true, headers: []string{"X-Amzn-Mtls-Clientcert", leafOf(app)}}, code: caller.Missing},
-		{name: "the header with underscores", fronts: config.Fronts{ALB: admit}, door: door{cloud: config.AWS, balanced: true, headers: []string{"X_Amzn_Mtls_Clientcert_Leaf", leafOf(app)}}, code: caller.Missing},
+		{name: "an API's certificate where no API is declared", fronts: config.Fronts{ALB: admit}, door: door{cloud: config.AWS, pem: authority.PEM(app)}, code: caller.Missing},
+		{name: "a load balancer that has not verified", fronts: config.Fronts{ALB: admit}, door: door{cloud: config.AWS, balanced: true, headers: []string{"X-Amzn-Mtls-Clientcert", authority.Leaf(app)}}, code: caller.Missing},
+		{name: "the header with underscores", fronts: config.Fronts{ALB: admit}, door: door{cloud: config.AWS, balanced: true, headers: []string{"X_Amzn_Mtls_Clientcert_Leaf", authority.Leaf(app)}}, code: caller.Missing},
 
 		{name: "two certificates", fronts: config.Fronts{ALB: admit}, door: door{cloud: config.AWS, balanced: true, headers: append(alb(app), alb(workload)...)}, code: caller.BadCertificate},
 		{name: "a certificate of an authority with the same name", fronts: config.Fronts{AppService: checked}, door: door{cloud: config.Azure, headers: service(other.client(t, nil))}, code: caller.BadCertificate},
-		{name: "one that a client has signed itself", fronts: config.Fronts{AppService: checked}, door: door{cloud: config.Azure, headers: service(authority{}.client(t, nil))}, code: caller.BadCertificate},
+		{name: "one that a client has signed itself", fronts: config.Fronts{AppService: checked}, door: door{cloud: config.Azure, headers: service(partners{&authority.Authority{}}.client(t, nil))}, code: caller.BadCertificate},
 		{name: "a server's certificate of that authority", fronts: config.Fronts{AppService: checked}, door: door{cloud: config.Azure, headers: service(ca.client(t, forServers))}, code: caller.BadCertificate},
-		{name: "a server's certificate that the front let pass", fronts: config.Fronts{APIGateway: admit}, door: door{cloud: config.AWS, pem: pemOf(ca.client(t, forServers))}, code: caller.BadCertificate},
-		{name: "the document's authority on top of the front's", fronts: config.Fronts{APIGateway: checked}, door: door{cloud: config.AWS, pem: pemOf(other.client(t, nil))}, code: caller.BadCertificate},
-		{name: "one that has expired", fronts: config.Fronts{APIGateway: admit}, door: door{cloud: config.AWS, pem: pemOf(ca.client(t, expired))}, code: caller.Expired},
-		{name: "one that is not valid yet", fronts: config.Fronts{APIGateway: admit}, door: door{cloud: config.AWS, pem: pemOf(ca.client(t, early))}, code: caller.Expired},
-		{name: "one for nobody", fronts: config.Fronts{APIGateway: admit}, door: door{cloud: config.AWS, pem: pemOf(ca.client(t, nameless))}, code: caller.BadCertificate},
+		{name: "a server's certificate that the front let pass", fronts: config.Fronts{APIGateway: admit}, door: door{cloud: config.AWS, pem: authority.PEM(ca.client(t, forServers))}, code: caller.BadCertificate},
+		{name: "the document's authority on top of the front's", fronts: config.Fronts{APIGateway: checked}, door: door{cloud: config.AWS, pem: authority.PEM(other.client(t, nil))}, code: caller.BadCertificate},
+		{name: "one that has expired", fronts: config.Fronts{APIGateway: admit}, door: door{cloud: config.AWS, pem: authority.PEM(ca.client(t, expired))}, code: caller.Expired},
+		{name: "one that is not valid yet", fronts: config.Fronts{APIGateway: admit}, door: door{cloud: config.AWS, pem: authority.PEM(ca.client(t, early))}, code: caller.Expired},
+		{name: "one for nobody", fronts: config.Fronts{APIGateway: admit}, door: door{cloud: config.AWS, pem: authority.PEM(ca.client(t, nameless))}, code: caller.BadCertificate},
 		{name: "what is none", fronts: config.Fronts{APIGateway: admit}, door: door{cloud: config.AWS, pem: "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----"}, code: caller.BadCertificate},
 		{name: "what is no PEM", fronts: config.Fronts{ALB: admit}, door: door{cloud: config.AWS, balanced: true, headers: []string{"X-Amzn-Mtls-Clientcert-Leaf", "CN=app"}}, code: caller.BadCertificate},
 		{name: "what is badly encoded", fronts: config.Fronts{ALB: admit}, door: door{cloud: config.AWS, balanced: true, headers: []string{"X-Amzn-Mtls-Clientcert-Leaf", "%zz"}}, code: caller.BadCertificate},
-		{name: "what is no base64", fronts: config.Fronts{AppService: checked}, door: door{cloud: config.Azure, headers: []string{"X-ARR-ClientCert", pemOf(app)[:20]}}, code: caller.BadCertificate},
+		{name: "what is no base64", fronts: config.Fronts{AppService: checked}, door: door{cloud: config.Azure, headers: []string{"X-ARR-ClientCert", authority.PEM(app)[:20]}}, code: caller.BadCertificate},
 		{name: "17 KiB", fronts: config.Fronts{ALB: admit}, door: door{cloud: config.AWS, balanced: true, headers: []string{"X-Amzn-Mtls-Clientcert-Leaf", strings.Repeat("A", 17<<10)}}, code: caller.BadCertificate},
-		{name: "a bad certificate does not fall through to a weaker check", fronts: config.Fronts{APIGateway: admit}, door: door{cloud: config.AWS, pem: "x", headers: []string{"X-Amzn-Mtls-Clientcert-Leaf", leafOf(app)}}, code: caller.BadCertificate},
+		{name: "a bad certificate does not fall through to a weaker check", fronts: config.Fronts{APIGateway: admit}, door: door{cloud: config.AWS, pem: "x", headers: []string{"X-Amzn-Mtls-Clientcert-Leaf", authority.Leaf(app)}}, code: caller.BadCertificate},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -231,7 +190,7 @@ func TestTokensThatAreBoundToACertificate(t *testing.T) {
 			t.Parallel()
 			d := door{cloud: config.AWS, headers: []string{"Authorization", "Bearer " + test.token}}
 			if test.shown != nil {
-				d.pem = pemOf(test.shown)
+				d.pem = authority.PEM(test.shown)
 			}
 			principal, err := d.enter(t, &test.document, issuer)
 			if test.code != "" {
@@ -251,7 +210,7 @@ func TestABoundTokenIsHeldToItsCertificateEachTime(t *testing.T) {
 	mine := newAuthority(t, "ca").client(t, nil)
 	issuer := oidc.New(issuerURL)
 	token := mint(t, issuer, oidc.Token{Claims: map[string]any{"cnf": map[string]any{"x5t#S256": thumbprintOf(mine)}}})
-	shown := pemOf(mine)
+	shown := authority.PEM(mine)
 	by := caller.New(&config.Document{Callers: accepting(), Fronts: config.Fronts{APIGateway: &config.CertificateFront{}}}, caller.Options{
 		Cloud: config.AWS, Transport: direct{issuer}, Certificate: func(*http.Request) (string, bool) { return shown, shown != "" },
 	})

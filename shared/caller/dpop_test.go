@@ -1,16 +1,6 @@
 package caller_test
 
 import (
-	"crypto"
-	"crypto/ecdsa"
-	"crypto/ed25519"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/rsa"
-	"crypto/sha256"
-	"encoding/base64"
-	"encoding/json"
-	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -18,81 +8,42 @@ import (
 	"testing/synctest"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
-
 	"github.com/postern-ai/postern/localdev/fake/oidc"
+	"github.com/postern-ai/postern/localdev/fake/proof"
 	"github.com/postern-ai/postern/shared/caller"
 	"github.com/postern-ai/postern/shared/config"
 )
 
-// holder has a key and makes proofs with it, by go-jose.
-type holder struct {
-	algorithm jose.SignatureAlgorithm
-	key       crypto.Signer
-	made      int
-}
+// holder has a key and makes proofs with it.
+type holder struct{ *proof.Holder }
 
-func newHolder(t testing.TB, algorithm jose.SignatureAlgorithm) *holder {
+func newHolder(t testing.TB, algorithm string) holder {
 	t.Helper()
-	var key crypto.Signer
-	var err error
-	switch algorithm {
-	case jose.RS256, jose.PS256:
-		key, err = rsa.GenerateKey(rand.Reader, 2048)
-	case jose.EdDSA:
-		_, key, err = ed25519.GenerateKey(rand.Reader)
-	default:
-		key, err = ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	}
+	h, err := proof.New(algorithm)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &holder{algorithm: algorithm, key: key}
+	return holder{h}
 }
 
-// thumbprint is RFC 7638's, as go-jose has it.
-func (h *holder) thumbprint(t testing.TB) string {
+func (h holder) thumbprint(t testing.TB) string {
 	t.Helper()
-	sum, err := (&jose.JSONWebKey{Key: h.key.Public()}).Thumbprint(crypto.SHA256)
+	text, err := h.Thumbprint()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return base64.RawURLEncoding.EncodeToString(sum)
+	return text
 }
 
 // prove makes a proof for a call of the gateway with the token, with some claims changed.
-func (h *holder) prove(t testing.TB, token string, change ...any) string {
+func (h holder) prove(t testing.TB, token string, change ...any) string {
 	t.Helper()
-	sum := sha256.Sum256([]byte(token))
-	h.made++
-	claims := with(map[string]any{
-		"jti": fmt.Sprintf("proof-%d", h.made), "htm": http.MethodPost, "htu": gatewayURL + "/v1/chat/completions",
-		"iat": time.Now().Unix(), "ath": base64.RawURLEncoding.EncodeToString(sum[:]),
-	}, change...)
-	for name, value := range claims {
-		if value == nil {
-			delete(claims, name)
-		}
-	}
-	return h.sign(t, "dpop+jwt", claims)
+	return h.sign(t, proof.Proof{Method: http.MethodPost, Address: gatewayURL + "/v1/chat/completions", Token: token, Claims: with(nil, change...)})
 }
 
-func (h *holder) sign(t testing.TB, kind jose.ContentType, claims any) string {
+func (h holder) sign(t testing.TB, p proof.Proof) string {
 	t.Helper()
-	options := (&jose.SignerOptions{EmbedJWK: true}).WithType(kind)
-	signer, err := jose.NewSigner(jose.SigningKey{Algorithm: h.algorithm, Key: h.key}, options)
-	if err != nil {
-		t.Fatal(err)
-	}
-	payload, err := json.Marshal(claims)
-	if err != nil {
-		t.Fatal(err)
-	}
-	signed, err := signer.Sign(payload)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := signed.CompactSerialize()
+	text, err := h.Prove(p)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +60,7 @@ func demanding(issuer http.Handler, dpop string) caller.Authenticator {
 }
 
 // boundTo mints a token that is bound to the holder's key.
-func boundTo(t testing.TB, issuer *oidc.Issuer, h *holder) string {
+func boundTo(t testing.TB, issuer *oidc.Issuer, h holder) string {
 	t.Helper()
 	return mint(t, issuer, oidc.Token{Claims: map[string]any{"cnf": map[string]any{"jkt": h.thumbprint(t)}}})
 }
@@ -118,7 +69,7 @@ func TestProofsOfEveryKindOfKeyCount(t *testing.T) {
 	t.Parallel()
 	issuer := oidc.New(issuerURL)
 	by := demanding(issuer, config.DPoPRequired)
-	for _, algorithm := range []jose.SignatureAlgorithm{jose.ES256, jose.RS256, jose.PS256, jose.EdDSA} {
+	for _, algorithm := range []string{"ES256", "RS256", "PS256", "EdDSA"} {
 		h := newHolder(t, algorithm)
 		token := boundTo(t, issuer, h)
 		for range 2 { // verified, then remembered
@@ -133,15 +84,11 @@ func TestProofsOfEveryKindOfKeyCount(t *testing.T) {
 func TestTokensThatAreBoundToAKey(t *testing.T) {
 	t.Parallel()
 	issuer := oidc.New(issuerURL)
-	mine, yours := newHolder(t, jose.ES256), newHolder(t, jose.ES256)
+	mine, yours := newHolder(t, "ES256"), newHolder(t, "ES256")
 	token, plain := boundTo(t, issuer, mine), mint(t, issuer, oidc.Token{})
 	other := mint(t, issuer, oidc.Token{Subject: "bob", Claims: map[string]any{"cnf": map[string]any{"jkt": mine.thumbprint(t)}}})
 	twice := mine.prove(t, token)
-	private, err := json.Marshal(jose.JSONWebKey{Key: mine.key})
-	if err != nil {
-		t.Fatal(err)
-	}
-	public, err := json.Marshal(jose.JSONWebKey{Key: mine.key.Public()})
+	private, public, err := mine.Keys()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +137,7 @@ func TestTokensThatAreBoundToAKey(t *testing.T) {
 		{"a proof without an id", "", "DPoP " + token, []string{mine.prove(t, token, "jti", nil)}, caller.BadProof},
 		{"a proof with an id that is too long", "", "DPoP " + token, []string{mine.prove(t, token, "jti", strings.Repeat("x", 257))}, caller.BadProof},
 		{"a proof for no token", "", "DPoP " + token, []string{mine.prove(t, token, "ath", nil)}, caller.BadProof},
-		{"a proof of another type", "", "DPoP " + token, []string{mine.sign(t, "JWT", map[string]any{})}, caller.BadProof},
+		{"a proof of another type", "", "DPoP " + token, []string{mine.sign(t, proof.Proof{Type: "JWT"})}, caller.BadProof},
 		{"the token as its own proof", "", "DPoP " + token, []string{token}, caller.BadProof},
 		{"a proof without a signature", "", "DPoP " + token, []string{strings.TrimRightFunc(mine.prove(t, token), func(r rune) bool { return r != '.' })}, caller.BadProof},
 		{"a proof by algorithm none", "", "DPoP " + token, []string{raw(`{"typ":"dpop+jwt","alg":"none","jwk":`+string(public)+`}`, "{}", nil)}, caller.BadProof},
@@ -234,7 +181,7 @@ func TestTokensThatAreBoundToAKey(t *testing.T) {
 func TestAProofIsForThePathThatWasAskedFor(t *testing.T) {
 	t.Parallel()
 	issuer := oidc.New(issuerURL)
-	h := newHolder(t, jose.ES256)
+	h := newHolder(t, "ES256")
 	token := boundTo(t, issuer, h)
 	by := demanding(issuer, config.DPoPRequired)
 	for path, admitted := range map[string]bool{"/v1/models/a%2Fb": true, "/v1/models/a/b": false} {
@@ -251,7 +198,7 @@ func TestAProofCountsOnceForAsLongAsItCouldCount(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		issuer := oidc.New(issuerURL)
-		h := newHolder(t, jose.ES256)
+		h := newHolder(t, "ES256")
 		token := mint(t, issuer, oidc.Token{Lifetime: 24 * time.Hour, Claims: map[string]any{"cnf": map[string]any{"jkt": h.thumbprint(t)}}})
 		by := demanding(issuer, config.DPoPRequired)
 		for range 50 {

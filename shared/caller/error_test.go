@@ -5,8 +5,6 @@ import (
 	"net/http"
 	"testing"
 
-	"github.com/go-jose/go-jose/v4"
-
 	"github.com/postern-ai/postern/localdev/fake/oidc"
 	"github.com/postern-ai/postern/shared/caller"
 	"github.com/postern-ai/postern/shared/config"
@@ -17,7 +15,7 @@ func TestChallengesSayWhatWasMissing(t *testing.T) {
 	t.Parallel()
 	const algorithms = `algs="RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 EdDSA"`
 	issuer := oidc.New(issuerURL)
-	h := newHolder(t, jose.ES256)
+	h := newHolder(t, "ES256")
 	bound := boundTo(t, issuer, h)
 	by := demanding(issuer, config.DPoPOptional)
 	for _, test := range []struct {

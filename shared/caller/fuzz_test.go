@@ -10,8 +10,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/go-jose/go-jose/v4"
-
 	"github.com/postern-ai/postern/localdev/apitoken"
 	"github.com/postern-ai/postern/localdev/fake/oidc"
 	"github.com/postern-ai/postern/shared/caller"
@@ -25,7 +23,7 @@ func FuzzEntry(f *testing.F) {
 	list := newRegister()
 	apiToken := list.make(f, apitoken.Request{Name: "ci", Life: time.Hour})
 	valid := mint(f, issuer, oidc.Token{Lifetime: 24 * time.Hour})
-	h := newHolder(f, jose.ES256)
+	h := newHolder(f, "ES256")
 	bound := boundTo(f, issuer, h)
 	assertion := mint(f, proxy, oidc.Token{Audience: []string{"/projects/1"}, Lifetime: 24 * time.Hour})
 	removed := valid[:strings.LastIndex(valid, ".")+1] + "SIGNATURE_REMOVED_BY_GOOGLE"

@@ -2,38 +2,15 @@ package main
 
 import (
 	"context"
-	"crypto/ecdsa"
-	"crypto/elliptic"
-	"crypto/rand"
-	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/json"
-	"encoding/pem"
 	"fmt"
 	"io"
 	"log/slog"
-	"math/big"
-	"net/url"
 	"strings"
 	"testing"
-	"time"
-)
 
-// clientCertificate is one that a client has signed itself. Fronts that verify
-// would not let it pass; here nothing is in front.
-func clientCertificate(t *testing.T) string {
-	t.Helper()
-	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
-	if err != nil {
-		t.Fatal(err)
-	}
-	c := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "app"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour)}
-	der, err := x509.CreateCertificate(rand.Reader, c, c, key.Public(), key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))
-}
+	"github.com/postern-ai/postern/localdev/fake/authority"
+)
 
 // TestCertificatesCountWhereTheirFrontIs sends the same certificate by each way
 // into a function whose document declares a load balancer and an API.
@@ -45,8 +22,13 @@ func TestCertificatesCountWhereTheirFrontIs(t *testing.T) {
 		t.Fatal(err)
 	}
 	invoke := handle.(func(context.Context, json.RawMessage) (any, error))
-	text := clientCertificate(t)
-	header := fmt.Sprintf(`"x-amzn-mtls-clientcert-leaf":%q`, url.PathEscape(text))
+	// Fronts that verify would not let it pass; here nothing is in front.
+	certificate, err := (&authority.Authority{}).Client(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := authority.PEM(certificate)
+	header := fmt.Sprintf(`"x-amzn-mtls-clientcert-leaf":%q`, authority.Leaf(certificate))
 	request := func(domain, headers, context string) string {
 		return fmt.Sprintf(`{"version":"2.0","rawPath":"/v1/models","headers":{%s},"requestContext":{"domainName":%q,"stage":"$default",%s"http":{"method":"GET"}}}`, headers, domain, context)
 	}
