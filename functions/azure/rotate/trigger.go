@@ -114,11 +114,14 @@ func (f function) nearExpiry(ctx context.Context, in invocation) (any, error) {
 	return report, err
 }
 
-// noticeOf reads the event, which the host may have made a text.
+// noticeOf reads the event, which the host makes a text, and that a text once
+// more, depending on the trigger.
 func noticeOf(value jsontext.Value) (notice, error) {
-	var text string
-	if json.Unmarshal(value, &text) == nil {
-		value = jsontext.Value(text)
+	for range 2 {
+		var text string
+		if json.Unmarshal(value, &text) == nil {
+			value = jsontext.Value(text)
+		}
 	}
 	var n notice
 	if err := json.Unmarshal(value, &n); err != nil || n.ID == "" {
