@@ -10,6 +10,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager"
+	"github.com/aws/aws-sdk-go-v2/service/secretsmanager/types"
 	"github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/option"
 
@@ -116,7 +119,7 @@ func (s *Stage) signedBy(t *testing.T, cloud, id string) {
 	}
 }
 
-// told are the events of a cloud, of which there have to be some, as whole chains.
+// told are the events of a cloud about stored keys, which have to be whole chains.
 func (s *Stage) told(t *testing.T, cloud string) []audit.Event {
 	t.Helper()
 	var events []audit.Event
@@ -132,7 +135,7 @@ func (s *Stage) told(t *testing.T, cloud string) []audit.Event {
 			}
 		}
 	})
-	if len(report.Findings) > 0 || report.Linked == 0 {
+	if len(report.Findings) > 0 || report.Linked != len(events) {
 		t.Errorf("%s: the chain of events: %v", cloud, report)
 	}
 	if text, err := EncodeEvents(events); err != nil || anyKey.Match(text) {
@@ -141,8 +144,8 @@ func (s *Stage) told(t *testing.T, cloud string) []audit.Event {
 	return events
 }
 
-// types are those of the events, with what one of their members says.
-func types(events []audit.Event, member string) []string {
+// kinds are the types of the events, with what one of their members says.
+func kinds(events []audit.Event, member string) []string {
 	var all []string
 	for _, e := range events {
 		var data map[string]any
@@ -187,7 +190,7 @@ func TestAStoredKeyIsRotated(t *testing.T) {
 			t.Errorf("the key of the emergency is still there: %+v", last)
 		}
 		s.signedBy(t, cloud, last.Current.ID)
-		got := types(s.told(t, cloud), "reason")
+		got := kinds(s.told(t, cloud), "reason")
 		if want := []string{"ROTATED manual", "REVOKED manual", "ROTATED compromise", "REVOKED compromise"}; !slices.Equal(got, want) {
 			t.Errorf("told %q, want %q", got, want)
 		}
@@ -276,11 +279,70 @@ func TestStoresHaveTheirKeysRotated(t *testing.T) {
 			t.Errorf("%s: the same notice again: %v", c.cloud, err)
 		}
 		s.signedBy(t, c.cloud, now.Current.ID)
-		if got := types(s.told(t, c.cloud), "reason"); !slices.Equal(got, []string{"ROTATED " + c.reason}) {
+		if got := kinds(s.told(t, c.cloud), "reason"); !slices.Equal(got, []string{"ROTATED " + c.reason}) {
 			t.Errorf("%s: told %q", c.cloud, got)
 		}
 	}
 	if strings.Contains(log.String(), canary) {
 		t.Error("what makes no sense is in the log")
+	}
+}
+
+// TestSecretsManagerRotatesByItself has Secrets Manager call the function, step by
+// step, as it does when somebody turns the rotation of a secret on.
+func TestSecretsManagerRotatesByItself(t *testing.T) {
+	t.Parallel()
+	s, log := own(t, Options{})
+	client, store := s.operator().secretsManager(), s.services.stores.aws
+	rotate := func(now bool) (string, error) {
+		reply, err := client.RotateSecret(t.Context(), &secretsmanager.RotateSecretInput{
+			SecretId: aws.String(storedSecret), RotateImmediately: &now,
+			RotationLambdaARN: aws.String("arn:aws:lambda:" + Region + ":123456789012:function:rotate-aws"),
+			RotationRules:     &types.RotationRulesType{AutomaticallyAfterDays: aws.Int64(30)},
+		})
+		store.Wait()
+		return aws.ToString(reply.VersionId), err
+	}
+	current := func() (id string, staged bool) {
+		described, err := client.DescribeSecret(t.Context(), &secretsmanager.DescribeSecretInput{SecretId: aws.String(storedSecret)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for version, labels := range described.VersionIdsToStages {
+			if slices.Contains(labels, "AWSCURRENT") {
+				id = version
+			}
+			staged = staged || slices.Contains(labels, "AWSPENDING") && !slices.Contains(labels, "AWSCURRENT")
+		}
+		return id, staged
+	}
+	first, _ := current()
+	if _, err := rotate(false); err != nil {
+		t.Fatal(err)
+	}
+	if now, staged := current(); now != first || staged || len(s.told(t, AWS)) != 0 || !strings.Contains(log.String(), "nothing is rotated yet") {
+		t.Errorf("turned on, it is rotated: %s was %s", now, first)
+	}
+	version, err := rotate(true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if now, staged := current(); now != version || staged {
+		t.Errorf("the current version is %s, not %s", now, version)
+	}
+	now := s.standing(t, AWS, StoredKey)
+	if now.Phase != "grace" || now.Previous.ID != s.services.initial[AWS] {
+		t.Errorf("it stands at %+v", now)
+	}
+	s.signedBy(t, AWS, now.Current.ID)
+	if got := kinds(s.told(t, AWS), "reason"); !slices.Equal(got, []string{"ROTATED scheduled"}) {
+		t.Errorf("told %q", got)
+	}
+	// The grace of the last rotation is not over, and Secrets Manager tries again later.
+	if _, err := rotate(true); err != nil {
+		t.Fatal(err)
+	}
+	if again, _ := current(); again != version || s.standing(t, AWS, StoredKey).Current != now.Current {
+		t.Errorf("within the grace it was rotated again, to %s", again)
 	}
 }
