@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/postern-ai/postern/shared/caller"
 	"github.com/postern-ai/postern/shared/config"
 	"github.com/postern-ai/postern/shared/identity"
 	"github.com/postern-ai/postern/shared/secrets"
@@ -20,10 +21,21 @@ import (
 const patience = 3 * time.Second
 
 // Diagnosis says for each upstream of the document how this function gets its
-// credential, or why it does not. It holds no secret.
+// credential, or why it does not, and whether it has what callers are checked
+// with. It holds no secret.
 type Diagnosis struct {
-	Cloud     config.Cloud `json:"cloud"`
-	Upstreams []Finding    `json:"upstreams"`
+	Cloud     config.Cloud    `json:"cloud"`
+	Upstreams []Finding       `json:"upstreams"`
+	Callers   []CallerFinding `json:"callers,omitzero"`
+}
+
+// CallerFinding is what was found out about those who vouch for callers.
+type CallerFinding struct {
+	Issuer string `json:"issuer"`
+	// Have says what callers are checked with: keys of the issuer, or API tokens
+	// of the list. Remedy says why there is nothing.
+	Have   string `json:"have,omitempty"`
+	Remedy string `json:"remedy,omitempty"`
 }
 
 // Finding is what was found out about one upstream.
@@ -78,7 +90,29 @@ func (k Kit) diagnose(ctx context.Context, document *config.Document) Diagnosis 
 	for i := range own.Upstreams {
 		d.Upstreams[i] = k.examine(ctx, &own, &own.Upstreams[i])
 	}
+	d.Callers = k.examineCallers(ctx, &own)
 	return d
+}
+
+// examineCallers fetches the issuers' keys and reads the list of API tokens.
+func (k Kit) examineCallers(ctx context.Context, d *config.Document) []CallerFinding {
+	w, err := newWiring(k, d)
+	if err != nil {
+		return nil // the upstreams' findings say so
+	}
+	entry, err := w.entry(d)
+	if err != nil {
+		return []CallerFinding{{Issuer: config.APITokenIssuer, Remedy: err.Error()}}
+	}
+	var findings []CallerFinding
+	for _, f := range caller.Examine(ctx, d, entry, patience) {
+		found := CallerFinding{Issuer: f.Issuer, Have: f.Have}
+		if f.Err != nil {
+			found.Remedy = f.Err.Error()
+		}
+		findings = append(findings, found)
+	}
+	return findings
 }
 
 // examine has the upstream's authorizer put a credential on a request that is
@@ -212,5 +246,12 @@ func (k Kit) logDiagnosis(ctx context.Context) {
 			level = slog.LevelError
 		}
 		k.Log.Log(ctx, level, "doctor", slog.Any("finding", f))
+	}
+	for _, f := range d.Callers {
+		level := slog.LevelInfo
+		if f.Have == "" {
+			level = slog.LevelError
+		}
+		k.Log.Log(ctx, level, "doctor", slog.Any("callers", f))
 	}
 }

@@ -213,7 +213,7 @@ func TestTheDoctorsSwitchWritesIntoTheLogAlone(t *testing.T) {
 	var log bytes.Buffer
 	env := map[string]string{
 		"POSTERN_DOCTOR": "log", "CANARY": "a-key-that-nobody-sees",
-		"POSTERN_CONFIG": "callers: [{name: a, issuer: 'https://issuer.example.com', audience: a}]\npolicy: [{name: p, models: ['*']}]\n" +
+		"POSTERN_CONFIG": "callers: [{name: a, issuer: 'http://127.0.0.1:1', audience: a}]\npolicy: [{name: p, models: ['*']}]\n" +
 			"upstreams:\n- {name: good, provider: openai, auth_type: api_key, credential_ref: env://CANARY, models: [m]}\n" +
 			"- {name: bad, provider: openai, auth_type: api_key, credential_ref: env://MISSING, models: [n]}\n",
 	}
@@ -232,7 +232,7 @@ func TestTheDoctorsSwitchWritesIntoTheLogAlone(t *testing.T) {
 		}
 	}
 	for text, times := range map[string]int{
-		`"msg":"doctor"`: 2, `"upstream":"good"`: 1, `"upstream":"bad"`: 1, `"credential":true`: 1, `"credential":false`: 1, env["CANARY"]: 0,
+		`"msg":"doctor"`: 3, `"callers":{"issuer":"http://127.0.0.1:1","remedy":"discovery of http://127.0.0.1:1: `: 1, `"upstream":"good"`: 1, `"upstream":"bad"`: 1, `"credential":true`: 1, `"credential":false`: 1, env["CANARY"]: 0,
 	} {
 		if got := strings.Count(log.String(), text); got != times {
 			t.Errorf("%s is in the log %d times, want %d: %s", text, got, times, log.String())

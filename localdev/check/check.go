@@ -127,9 +127,9 @@ func (p *page) callers(d *config.Document) {
 // fronts says what the document promises to stand in front of the functions.
 func (p *page) fronts(d *config.Document) {
 	where := map[string]string{
-		config.FrontALB:        "on AWS, behind an Application Load Balancer with mutual TLS in verify mode that is the function's only way in",
+		config.FrontALB:        "on AWS, behind an Application Load Balancer that is the function's only way in and has mutual TLS in verify mode on each listener",
 		config.FrontAPIGateway: "on AWS, behind an HTTP API with mutual TLS at its custom domain and no default endpoint",
-		config.FrontAppService: "on Azure, with client certificates switched on for the app",
+		config.FrontAppService: "on Azure, with client certificates required by the app (clientCertMode Required)",
 	}
 	fronts := d.Fronts.Certificates()
 	for _, name := range slices.Sorted(maps.Keys(fronts)) {

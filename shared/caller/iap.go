@@ -12,13 +12,17 @@ import (
 // NewIAP returns an authenticator for the assertions of Identity-Aware Proxy, which are signed, so that it does not matter what
 // else can send the header. It fetches nothing yet; transport may be nil.
 func NewIAP(c *config.IAP, transport http.RoundTripper) Authenticator {
+	return &iap{issuer: newIAPIssuer(c, keyClient(transport))}
+}
+
+func newIAPIssuer(c *config.IAP, client *http.Client) *issuer {
 	keys := c.JWKSURI
 	if keys == "" {
 		keys = "https://www.gstatic.com/iap/verify/public_key-jwk"
 	}
-	return &iap{issuer: newIssuer(config.Caller{
+	return newIssuer(config.Caller{
 		Name: "iap", Issuer: config.IAPIssuer, Audiences: c.Audiences, Algorithms: []string{"ES256"}, JWKSURI: keys, IDTokens: true,
-	}, keyClient(transport))}
+	}, client)
 }
 
 type iap struct {
