@@ -12,7 +12,7 @@ import (
 
 // runtimes are the modules that only one cloud's functions may link, and stores
 // the service packages that only one cloud's functions may: its secret store,
-// its ledger and its bus.
+// its ledger, its bus and its keys.
 var (
 	clouds   = []string{"aws", "gcp", "azure"}
 	runtimes = map[string][]string{
@@ -20,9 +20,9 @@ var (
 		"gcp": {"github.com/GoogleCloudPlatform/functions-framework-go", "github.com/cloudevents/sdk-go"},
 	}
 	stores = map[string][]string{
-		"aws":   {"shared/secrets/awssecrets", "shared/ledger/dynamodb", "shared/audit/eventbridge"},
-		"gcp":   {"shared/secrets/gcpsecrets", "shared/ledger/gcs", "shared/audit/pubsub"},
-		"azure": {"shared/secrets/keyvault", "shared/ledger/blob", "shared/audit/eventgrid"},
+		"aws":   {"shared/secrets/awssecrets", "shared/ledger/dynamodb", "shared/audit/eventbridge", "shared/audit/awskms"},
+		"gcp":   {"shared/secrets/gcpsecrets", "shared/ledger/gcs", "shared/audit/pubsub", "shared/audit/cloudkms"},
+		"azure": {"shared/secrets/keyvault", "shared/ledger/blob", "shared/audit/eventgrid", "shared/audit/keyvaultkeys"},
 	}
 )
 
@@ -68,6 +68,11 @@ func TestImports(t *testing.T) {
 			Name: "a gateway cannot write secrets",
 			Of:   gateway, Linked: true, What: imports.In("shared/rotation"),
 			Why: "it has an identity that may only read them; rotation is another function with another identity",
+		},
+		{
+			Name: "a gateway cannot sign the trail",
+			Of:   gateway, Linked: true, What: imports.In("shared/audit/awskms", "shared/audit/cloudkms", "shared/audit/keyvaultkeys"),
+			Why: "what it tells has no place in a chain; only the rotation may use the key",
 		},
 		{
 			Name: "the kit belongs to no cloud",

@@ -8,6 +8,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -129,6 +130,29 @@ func Sign(ctx context.Context, event Event, sign Signer) (Event, error) {
 		return Event{}, fmt.Errorf("audit event %q: %w", event.Type, err)
 	}
 	return event, event.Validate()
+}
+
+// SignAll returns linked events with a signature on each that has none yet, and whether there was one. What is signed has to be kept before it is published: a
+// signature that is made again is another one, and an event says the same thing whenever it is published. A sign of nil signs nothing.
+func SignAll(ctx context.Context, events []Event, sign Signer) (signed []Event, changed bool, err error) {
+	if sign == nil {
+		return events, false, nil
+	}
+	signed = slices.Clone(events)
+	for i, event := range signed {
+		place, _, err := placeOf(event)
+		if err != nil {
+			return nil, false, err
+		}
+		if place.Signature != (Signature{}) {
+			continue
+		}
+		if signed[i], err = Sign(ctx, event, sign); err != nil {
+			return nil, false, err
+		}
+		changed = true
+	}
+	return signed, changed, nil
 }
 
 // placeOf returns the event's place in its chain, if it has one.

@@ -1,10 +1,10 @@
 package audit
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"math/rand/v2"
 	"net/http"
 	"slices"
@@ -69,18 +69,20 @@ type Entry struct {
 	Order string
 }
 
-// Reply is the whole answer of a bus, whatever its status.
+// Reply is the whole answer of a bus, or of another service, whatever its status.
 type Reply struct {
 	Status int
 	Header http.Header
 	Body   []byte
+	// from is what the service is called in refusals. Empty means the bus.
+	from string
 }
 
-// Refusal is why a bus did not take an entry. The zero Refusal is none.
+// Refusal is why a bus did not take an entry, or another service not do what it was asked to. The zero Refusal is none.
 type Refusal struct {
 	// Reason is in our own words, without anything that the service or the network wrote.
 	Reason string
-	// Again says that the bus may take the entry when it is sent again, After the time that it asks for.
+	// Again says that the service may take the entry when it is sent again, After the time that it asks for.
 	Again bool
 	After time.Duration
 	// Err is the cause, if there is one.
@@ -91,24 +93,31 @@ type Refusal struct {
 func (r Refusal) OfEach(entries int) []Refusal { return slices.Repeat([]Refusal{r}, entries) }
 
 // Malformed is the refusal for a reply of success that is not what the service's API describes. It may come from something in between.
-func Malformed() Refusal {
-	return Refusal{Reason: "the bus's reply is not what its API describes", Again: true}
+func (r Reply) Malformed() Refusal {
+	return Refusal{Reason: r.sender() + "'s reply is not what its API describes", Again: true}
 }
 
-// Refusal is the one for a status that a bus has no better words for.
+func (r Reply) sender() string { return cmp.Or(r.from, "the bus") }
+
+// Failed is the refusal of a service that has failed, which it says by a code.
+func (r Reply) Failed(code string) Refusal {
+	return Refusal{Reason: r.sender() + " has failed (" + code + ")", Again: true, After: r.retryAfter()}
+}
+
+// Refusal is the one for a status that there are no better words for.
 func (r Reply) Refusal() Refusal {
 	switch {
 	case r.Status == http.StatusTooManyRequests:
 		return r.Busy("429")
 	case r.Status >= http.StatusInternalServerError, r.Status == http.StatusRequestTimeout:
-		return Refusal{Reason: fmt.Sprintf("the bus has failed (%d)", r.Status), Again: true, After: r.retryAfter()}
+		return r.Failed(strconv.Itoa(r.Status))
 	}
-	return Refusal{Reason: fmt.Sprintf("the bus answers with status %d", r.Status)}
+	return Refusal{Reason: fmt.Sprintf("%s answers with status %d", r.sender(), r.Status)}
 }
 
-// Busy is the refusal of a bus that is throttling, which it says by a code.
+// Busy is the refusal of a service that is throttling, which it says by a code.
 func (r Reply) Busy(code string) Refusal {
-	return Refusal{Reason: "the bus is throttling (" + code + ")", Again: true, After: r.retryAfter()}
+	return Refusal{Reason: r.sender() + " is throttling (" + code + ")", Again: true, After: r.retryAfter()}
 }
 
 func (r Reply) retryAfter() time.Duration {
@@ -224,66 +233,16 @@ func pause(ctx context.Context, attempt int, atLeast time.Duration) bool {
 	}
 }
 
-// send makes one request. When the bus rejects the credential, which may have been revoked since it was cached, it makes one more.
+// send makes one request.
 func (r *Remote) send(ctx context.Context, entries []Entry) []Refusal {
-	timeout := r.Timeout
-	if timeout <= 0 {
-		timeout = defaultTimeout
-	}
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
 	values := make([]jsontext.Value, len(entries))
 	for i, entry := range entries {
 		values[i] = entry.JSON
 	}
-	for again := false; ; again = true {
-		request, err := r.Bus.Request(ctx, values)
-		if err != nil {
-			return Refusal{Reason: "no request can be made of them", Err: err}.OfEach(len(entries))
-		}
-		reply, refusal := r.ask(request)
-		switch {
-		case refusal.Reason != "":
-			return refusal.OfEach(len(entries))
-		case again || !r.rejected(reply):
-			return r.Bus.Read(reply, len(entries))
-		}
-		r.Authorizer.Rejected(request)
+	bus := service{of: "the bus", http: r.HTTP, kind: r.Kind, authorizer: r.Authorizer, rejects: r.Rejects, timeout: r.Timeout}
+	reply, refusal := bus.ask(ctx, func(ctx context.Context) (*http.Request, error) { return r.Bus.Request(ctx, values) })
+	if refusal.Reason != "" {
+		return refusal.OfEach(len(entries))
 	}
-}
-
-func (r *Remote) rejected(reply Reply) bool {
-	if r.Rejects == nil {
-		return reply.Status == http.StatusUnauthorized
-	}
-	return r.Rejects(reply)
-}
-
-func (r *Remote) ask(request *http.Request) (Reply, Refusal) {
-	if err := r.Authorizer.Authorize(request); err != nil {
-		if kind := r.Kind(err); kind != "" {
-			return Reply{}, Refusal{Reason: "no credential for the bus was obtained: " + kind, Err: err}
-		}
-		return Reply{}, Refusal{Reason: "this function has no credential of its own for the bus", Err: err}
-	}
-	response, err := r.HTTP.Do(request)
-	if err != nil {
-		return Reply{}, r.unreachable(err)
-	}
-	defer func() { _ = response.Body.Close() }()
-	body, err := io.ReadAll(response.Body)
-	if err != nil {
-		return Reply{}, r.unreachable(err)
-	}
-	return Reply{Status: response.StatusCode, Header: response.Header, Body: body}, Refusal{}
-}
-
-// unreachable is the refusal for a request that brought no reply. The bus may have accepted the entries all the same; sending them again is
-// harmless. It names the kind of the cause and never its text, in which URLs appear.
-func (r *Remote) unreachable(err error) Refusal {
-	refusal := Refusal{Reason: "the bus cannot be reached", Again: true, Err: err}
-	if kind := r.Kind(err); kind != "" {
-		refusal.Reason += ": " + kind
-	}
-	return refusal
+	return r.Bus.Read(reply, len(entries))
 }

@@ -28,6 +28,9 @@ const (
 // minRSA is the shortest RSA key, in bits, whose signatures count.
 const minRSA = 2048
 
+// half is the length of each of the two numbers of a signature with the curve P-256, in bytes.
+const half = 32
+
 // Keys are the public keys whose signatures count.
 type Keys []crypto.PublicKey
 
@@ -42,18 +45,8 @@ func ParseKeys(text []byte) (Keys, error) {
 		if err != nil {
 			return nil, errors.New("public keys: a block PUBLIC KEY holds no public key")
 		}
-		switch key := key.(type) {
-		case *ecdsa.PublicKey:
-			if key.Curve != elliptic.P256() {
-				return nil, errors.New("public keys: one has another curve than P-256")
-			}
-		case *rsa.PublicKey:
-			if key.N.BitLen() < minRSA {
-				return nil, fmt.Errorf("public keys: an RSA key has %d bits, and %d are the least", key.N.BitLen(), minRSA)
-			}
-		case ed25519.PublicKey:
-		default:
-			return nil, fmt.Errorf("public keys: one is for none of %s, %s and %s", ES256, RS256, EdDSA)
+		if _, err := algorithmOf(key); err != nil {
+			return nil, fmt.Errorf("public keys: one %w", err)
 		}
 		keys = append(keys, key)
 	}
@@ -61,6 +54,25 @@ func ParseKeys(text []byte) (Keys, error) {
 		return nil, errors.New("public keys: there is no block PUBLIC KEY")
 	}
 	return keys, nil
+}
+
+// algorithmOf is how a key signs. The error says why its signatures do not count, and begins with what the key is or has.
+func algorithmOf(key crypto.PublicKey) (Algorithm, error) {
+	switch key := key.(type) {
+	case *ecdsa.PublicKey:
+		if key.Curve != elliptic.P256() {
+			return "", errors.New("has another curve than P-256")
+		}
+		return ES256, nil
+	case *rsa.PublicKey:
+		if key.N.BitLen() < minRSA {
+			return "", fmt.Errorf("is an RSA key of %d bits, and %d are the least", key.N.BitLen(), minRSA)
+		}
+		return RS256, nil
+	case ed25519.PublicKey:
+		return EdDSA, nil
+	}
+	return "", fmt.Errorf("is for none of %s, %s and %s", ES256, RS256, EdDSA)
 }
 
 // verify reports whether one of the keys has signed the digest. The key says which algorithm is the right one, not the signature.
@@ -73,7 +85,6 @@ func (k Keys) verify(digest []byte, s Signature) bool {
 		valid := false
 		switch key := key.(type) {
 		case *ecdsa.PublicKey:
-			const half = 32
 			valid = s.Algorithm == ES256 && len(value) == 2*half &&
 				ecdsa.Verify(key, digest, new(big.Int).SetBytes(value[:half]), new(big.Int).SetBytes(value[half:]))
 		case *rsa.PublicKey:

@@ -1,5 +1,5 @@
-// Package keyvault is a stand-in for the secrets of one Azure Key Vault (https://learn.microsoft.com/rest/api/keyvault/secrets/). It keeps
-// what makes this store different: the newest version is the one that is read, nothing is written under a condition, a deleted name is
+// Package keyvault is a stand-in for the secrets of one Azure Key Vault (https://learn.microsoft.com/rest/api/keyvault/secrets/), and for its keys as
+// far as signatures go. It keeps what makes this store different: the newest version is the one that is read, nothing is written under a condition, a deleted name is
 // taken until it is purged, and a caller without a token is told where to get one.
 //
 // The package must not know how the gateway reads, or how it rotates.
@@ -44,19 +44,20 @@ type Access struct {
 	Caller string
 	// Action is a data action, such as Microsoft.KeyVault/vaults/secrets/getSecret/action.
 	Action string
-	// Secret is the name of the secret.
+	// Secret is the name of the secret, or of the key.
 	Secret string
 }
 
 // Server holds the secrets of one vault. It is safe for concurrent use.
 type Server struct {
-	// Faults makes operations misbehave, by names such as GetSecret, SetSecret and GetSecretVersions.
+	// Faults makes operations misbehave, by names such as GetSecret, SetSecret, GetSecretVersions and Sign.
 	Faults faultplan.Plan
 
 	options Options
 	mu      sync.Mutex
 	secrets map[string]*secret // by lower-case name
 	deleted map[string]*secret
+	keys    map[string]Key // by lower-case name and version
 }
 
 // New returns a Server without secrets.
@@ -64,7 +65,7 @@ func New(options Options) *Server {
 	if options.Tenant == "" {
 		options.Tenant = "00000000-0000-4000-8000-00000000000a"
 	}
-	return &Server{options: options, secrets: map[string]*secret{}, deleted: map[string]*secret{}}
+	return &Server{options: options, secrets: map[string]*secret{}, deleted: map[string]*secret{}, keys: map[string]Key{}}
 }
 
 // call is one request that has been understood. The server's lock is held while it is served.
@@ -182,6 +183,9 @@ func (c *call) route() (operation, bool) {
 	case deletedPath.MatchString(path):
 		m := deletedPath.FindStringSubmatch(path)
 		c.secret, k = m[1], key{"deleted" + m[2], c.request.Method}
+	case keyPath.MatchString(path):
+		m := keyPath.FindStringSubmatch(path)
+		c.secret, c.version, k = m[1], m[2], key{"key" + m[3], c.request.Method}
 	default:
 		return operation{}, false
 	}
@@ -196,6 +200,8 @@ func (c *call) route() (operation, bool) {
 		{"deleted", "GET"}:          {"GetDeletedSecret", actions + "readMetadata/action", (*call).getDeleted},
 		{"deleted", "DELETE"}:       {"PurgeDeletedSecret", actions + "purge/action", (*call).purge},
 		{"deleted/recover", "POST"}: {"RecoverDeletedSecret", actions + "recover/action", (*call).recover},
+		{"key", "GET"}:              {"GetKey", "Microsoft.KeyVault/vaults/keys/read", (*call).getKey},
+		{"key/sign", "POST"}:        {"Sign", "Microsoft.KeyVault/vaults/keys/sign/action", (*call).sign},
 	}[k]
 	return found, ok
 }

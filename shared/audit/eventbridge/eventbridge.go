@@ -88,7 +88,7 @@ func New(options Options) (*audit.Remote, error) {
 	case Region(options.Bus, options.Region) != options.Region:
 		return nil, fmt.Errorf("the event bus is in the region of its ARN, and the requests would be signed for %s", options.Region)
 	}
-	endpoint := "https://events." + options.Region + "." + domain(options.Region)
+	endpoint := audit.AWSEndpoint("events", options.Region)
 	if options.Endpoint != "" {
 		parsed, err := secrets.Endpoint(options.Endpoint)
 		if err != nil {
@@ -98,20 +98,8 @@ func New(options Options) (*audit.Remote, error) {
 	}
 	return &audit.Remote{
 		Bus: &bus{name: options.Bus, url: endpoint + "/"}, HTTP: secrets.Bounded(options.Transport), Kind: secrets.Kind,
-		Authorizer: options.Authorizer, Rejects: notAccepted, MaxEntries: maxEntries, MaxBytes: maxBytes, Timeout: options.Timeout,
+		Authorizer: options.Authorizer, Rejects: audit.AWSRejects, MaxEntries: maxEntries, MaxBytes: maxBytes, Timeout: options.Timeout,
 	}, nil
-}
-
-// domain is that of the region's partition (https://docs.aws.amazon.com/general/latest/gr/ev.html). Those that are cut off from the internet
-// need an endpoint in the options.
-func domain(region string) string {
-	switch {
-	case strings.HasPrefix(region, "cn-"):
-		return "amazonaws.com.cn"
-	case strings.HasPrefix(region, "eusc-"):
-		return "amazonaws.eu"
-	}
-	return "amazonaws.com"
 }
 
 type bus struct{ name, url string }

@@ -2,7 +2,6 @@ package eventbridge
 
 import (
 	"net/http"
-	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/postern-ai/postern/shared/audit"
@@ -11,7 +10,7 @@ import (
 // Read implements [audit.Bus]. A call that succeeds may have failed for some of its entries, which the reply tells by their positions.
 func (b *bus) Read(reply audit.Reply, entries int) []audit.Refusal {
 	if reply.Status != http.StatusOK {
-		return explain(reply, code(reply)).OfEach(entries)
+		return explain(reply, reply.AWSCode()).OfEach(entries)
 	}
 	var out struct {
 		FailedEntryCount int
@@ -21,7 +20,7 @@ func (b *bus) Read(reply audit.Reply, entries int) []audit.Refusal {
 		}
 	}
 	if json.Unmarshal(reply.Body, &out) != nil || len(out.Entries) != entries {
-		return audit.Malformed().OfEach(entries)
+		return reply.Malformed().OfEach(entries)
 	}
 	refusals := make([]audit.Refusal, entries)
 	failed := 0
@@ -31,41 +30,13 @@ func (b *bus) Read(reply audit.Reply, entries int) []audit.Refusal {
 			failed++
 			refusals[i] = explain(reply, entry.ErrorCode)
 		case entry.EventID == "":
-			return audit.Malformed().OfEach(entries)
+			return reply.Malformed().OfEach(entries)
 		}
 	}
 	if failed != out.FailedEntryCount {
-		return audit.Malformed().OfEach(entries)
+		return reply.Malformed().OfEach(entries)
 	}
 	return refusals
-}
-
-// code returns the name of the error that a reply reports, without its namespace. A reply that is no error of this protocol, such as a proxy's
-// page, has none.
-func code(reply audit.Reply) string {
-	var out struct {
-		Type string `json:"__type"`
-	}
-	if json.Unmarshal(reply.Body, &out) != nil || out.Type == "" {
-		out.Type = reply.Header.Get("X-Amzn-Errortype")
-	}
-	name, _, _ := strings.Cut(out.Type, ":")
-	return name[strings.LastIndexByte(name, '#')+1:]
-}
-
-// notAccepted reports whether AWS refused the signature rather than what was asked for
-// (https://docs.aws.amazon.com/eventbridge/latest/APIReference/CommonErrors.html).
-func notAccepted(reply audit.Reply) bool {
-	return (reply.Status == http.StatusBadRequest || reply.Status == http.StatusForbidden) && ofSignature(code(reply))
-}
-
-func ofSignature(code string) bool {
-	switch code {
-	case "ExpiredTokenException", "ExpiredToken", "UnrecognizedClientException", "InvalidSignatureException", "MissingAuthenticationTokenException",
-		"MissingAuthenticationToken", "InvalidClientTokenId", "IncompleteSignatureException", "IncompleteSignature":
-		return true
-	}
-	return false
 }
 
 // explain says in our own words why a call or an entry was refused. What the service wrote is not shown, because it repeats names and callers.
@@ -74,7 +45,7 @@ func explain(reply audit.Reply, code string) audit.Refusal {
 	case "ThrottlingException", "ThrottledException", "RequestLimitExceeded", "TooManyRequestsException":
 		return reply.Busy(code)
 	case "InternalFailure", "InternalException", "ServiceUnavailable", "ServiceUnavailableException":
-		return audit.Refusal{Reason: "the bus has failed (" + code + ")", Again: true}
+		return reply.Failed(code)
 	case "AccessDeniedException":
 		return audit.Refusal{Reason: "this function's role may not publish on the bus; it needs events:PutEvents on it, and the bus's own policy has to allow it if the bus is in another account"}
 	case "NotAuthorizedForSourceException", "NotAuthorizedForDetailTypeException":
@@ -87,7 +58,7 @@ func explain(reply audit.Reply, code string) audit.Refusal {
 		return audit.Refusal{Reason: "EventBridge could not write the call to CloudTrail (" + code + "); see the bus's KMS key and its policy"}
 	}
 	switch {
-	case ofSignature(code):
+	case audit.IsOfSignature(code):
 		return audit.Refusal{Reason: "AWS does not accept this function's credentials (" + code + ")"}
 	case reply.Status == http.StatusOK:
 		return audit.Refusal{Reason: "EventBridge refuses the event for a reason that is not known here"}

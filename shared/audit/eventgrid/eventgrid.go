@@ -92,7 +92,7 @@ func (topic) Read(reply audit.Reply, entries int) []audit.Refusal {
 		return explain(reply).OfEach(entries)
 	case bytes.HasPrefix(bytes.TrimSpace(reply.Body), []byte("<")):
 		// The service has nothing to say in that case; what has is something in between.
-		return audit.Malformed().OfEach(entries)
+		return reply.Malformed().OfEach(entries)
 	}
 	return make([]audit.Refusal, entries)
 }

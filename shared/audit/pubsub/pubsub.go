@@ -130,45 +130,30 @@ func (t *topic) Read(reply audit.Reply, entries int) []audit.Refusal {
 		MessageIDs []string `json:"messageIds"`
 	}
 	if json.Unmarshal(reply.Body, &out) != nil || len(out.MessageIDs) != entries {
-		return audit.Malformed().OfEach(entries)
+		return reply.Malformed().OfEach(entries)
 	}
 	return make([]audit.Refusal, entries)
 }
 
-// failure is an error of Google's APIs (https://google.aip.dev/193). A proxy's page has no status.
-type failure struct {
-	Error struct {
-		Status  string `json:"status"`
-		Details []struct {
-			Reason string `json:"reason"`
-		} `json:"details"`
-	} `json:"error"`
-}
-
 // explain says in our own words why the service refused. What it wrote is not shown, because it repeats names and callers.
 func explain(reply audit.Reply) audit.Refusal {
-	var f failure
-	_ = json.Unmarshal(reply.Body, &f)
-	reason := ""
-	for _, detail := range f.Error.Details {
-		reason += " " + detail.Reason
-	}
+	status, reasons := reply.GoogleStatus()
 	switch {
 	case reply.Status == http.StatusUnauthorized:
 		return audit.Refusal{Reason: "Google does not accept this function's access token"}
-	case f.Error.Status == "RESOURCE_EXHAUSTED":
+	case status == "RESOURCE_EXHAUSTED":
 		return reply.Busy("RESOURCE_EXHAUSTED")
-	case f.Error.Status == "ABORTED", f.Error.Status == "CANCELLED":
-		return audit.Refusal{Reason: "the bus has failed (" + f.Error.Status + ")", Again: true}
-	case f.Error.Status == "PERMISSION_DENIED" && reason == " SERVICE_DISABLED":
+	case status == "ABORTED", status == "CANCELLED":
+		return reply.Failed(status)
+	case status == "PERMISSION_DENIED" && reasons == "SERVICE_DISABLED":
 		return audit.Refusal{Reason: "the Pub/Sub API is not enabled in the project; enable pubsub.googleapis.com there"}
-	case f.Error.Status == "PERMISSION_DENIED":
+	case status == "PERMISSION_DENIED":
 		return audit.Refusal{Reason: "this function's service account may not publish to the topic, if there is one of the configured name; it needs pubsub.topics.publish (roles/pubsub.publisher) on it"}
-	case f.Error.Status == "NOT_FOUND":
+	case status == "NOT_FOUND":
 		return audit.Refusal{Reason: "Pub/Sub has no topic of the configured name"}
-	case f.Error.Status == "INVALID_ARGUMENT":
+	case status == "INVALID_ARGUMENT":
 		return audit.Refusal{Reason: "Pub/Sub does not take the event as it is; the topic must have no schema"}
-	case f.Error.Status == "FAILED_PRECONDITION":
+	case status == "FAILED_PRECONDITION":
 		return audit.Refusal{Reason: "the topic cannot take events; see its KMS key and the message storage policy"}
 	}
 	return reply.Refusal()
