@@ -41,9 +41,7 @@ func (a *apiTokens) Authenticate(r *http.Request) (*Principal, error) {
 		return nil, failure
 	}
 	if !strings.HasPrefix(text, config.APITokenPrefix) {
-		e := malformed("it does not begin like an API token")
-		e.notMine = true
-		return nil, e
+		return nil, &Error{Code: Malformed, Public: "the bearer token is not an API token of this gateway", notMine: true}
 	}
 	id, ok := config.APITokenID(text)
 	if !ok {
@@ -67,7 +65,7 @@ func (a *apiTokens) Authenticate(r *http.Request) (*Principal, error) {
 	}
 	return &Principal{
 		Method: APIToken, Issuer: config.APITokenIssuer, Subject: token.Name, Name: "api-token/" + token.Name, Kind: Workload,
-		Groups: token.Groups, Expires: token.Expires.Truncate(time.Second),
+		Client: token.ID, Groups: token.Groups, Expires: token.Expires.Truncate(time.Second),
 	}, nil
 }
 

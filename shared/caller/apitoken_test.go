@@ -67,7 +67,7 @@ func TestAPITokens(t *testing.T) {
 			t.Fatal(err)
 		}
 		want := &caller.Principal{
-			Method: caller.APIToken, Issuer: "postern:api_token", Subject: "ci", Name: "api-token/ci", Kind: caller.Workload, Groups: []string{"build"}, Expires: time.Now().Add(time.Hour),
+			Method: caller.APIToken, Issuer: "postern:api_token", Subject: "ci", Name: "api-token/ci", Kind: caller.Workload, Client: token[4:20], Groups: []string{"build"}, Expires: time.Now().Add(time.Hour),
 		}
 		if diff := cmp.Diff(want, principal, cmpopts.EquateApproxTime(0)); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)

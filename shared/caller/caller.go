@@ -1,6 +1,6 @@
-// Package caller finds out who sends a request: by a bearer token of a configured OpenID Connect issuer, by an API token, or by
-// what the platform's own IAM says about the caller that it admitted. A request without a valid credential has no principal, whatever
-// its headers hold.
+// Package caller finds out who sends a request: by a bearer token of a configured OpenID Connect issuer, by an API token, by what a
+// declared front says of the client (its certificate, an assertion of Identity-Aware Proxy), or by what the platform's own IAM says
+// about the caller that it admitted. A request without a valid credential has no principal, whatever its headers hold.
 //
 // It must not know what a caller may do (package policy), what the request asks for, or how a refusal is written to the wire
 // (package gateway): it gives a Principal or an Error with a code.
@@ -19,17 +19,20 @@ import (
 type Principal struct {
 	// Method says how the caller was authenticated.
 	Method Method
-	// Issuer is who vouches for the caller: the iss claim of its token, or AWSIssuer, EasyAuthIssuer or config.APITokenIssuer.
+	// Issuer is who vouches for the caller: the iss claim of its token, or AWSIssuer, EasyAuthIssuer, config.APITokenIssuer, or
+	// config.CertificateIssuer with the name of a front.
 	Issuer string
-	// Subject names the caller within the issuer: the sub claim, an IAM ARN, a verified e-mail address of a Google identity.
+	// Subject names the caller within the issuer: the sub claim, an IAM ARN, a verified e-mail address of a Google identity, the
+	// name of an API token, the URI or distinguished name of a certificate.
 	Subject string
 	// Name is the caller for logs: the issuer's name in the configuration and the subject.
 	Name string
 	// Kind says whether the caller is a person or a program, where its credential tells.
 	Kind Kind
-	// Tenant is the organisation within the issuer: Entra's tid, the domain of a Google Workspace, an AWS account.
+	// Tenant is the organisation within the issuer: Entra's tid, the domain of a Google Workspace, an AWS account, the authority
+	// that made a certificate.
 	Tenant string
-	// Client is the application that got the token: the azp, client_id, appid or cid claim.
+	// Client is the application that got the token: the azp, client_id, appid or cid claim, the id of an API token.
 	Client string
 	// Groups are the caller's groups, as the issuer gives them in the groups claim.
 	Groups []string
@@ -138,9 +141,8 @@ type Options struct {
 
 func (o Options) balanced(r *http.Request) bool { return o.Balanced != nil && o.Balanced(r) }
 
-// New returns the authenticator that a document describes. It fetches nothing: an issuer's keys are fetched by the first
-// request that needs them. Tokens are judged before the words of fronts and of the platform,
-// since they say more.
+// New returns the authenticator that a document describes. It fetches nothing: an issuer's keys are fetched by the first request
+// that needs them. Tokens are judged before the words of fronts and of the platform, since they say more.
 func New(d *config.Document, o Options) Authenticator {
 	var authenticators []Authenticator
 	certificates := newCertificates(d, o)

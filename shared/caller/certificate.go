@@ -192,10 +192,10 @@ func (c *certificate) thumbprint() string {
 	return hashOf(string(c.Raw))
 }
 
-// subject names whom the certificate is for: its one URI, as SPIFFE has it, or else its distinguished name. Neither can be
-// spelled as one of the other.
+// subject names whom the certificate is for: its one URI, as SPIFFE has it, or else its distinguished name. The former begins with
+// a scheme, in which there can be no =, and the latter with an attribute and a =, so that neither can be spelled as the other.
 func (c *certificate) subject() string {
-	if len(c.URIs) == 1 {
+	if len(c.URIs) == 1 && c.URIs[0].IsAbs() {
 		return c.URIs[0].String()
 	}
 	return c.Subject.String()

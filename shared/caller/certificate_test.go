@@ -80,6 +80,7 @@ func TestClientCertificatesNameCallers(t *testing.T) {
 		t.Fatal(err)
 	}
 	workload := ca.client(t, func(c *x509.Certificate) { c.URIs = []*url.URL{spiffe} })
+	disguised := ca.client(t, func(c *x509.Certificate) { c.URIs = []*url.URL{{Path: "CN=boss,O=Partner"}} })
 	anyOf := func(f config.Fronts) *config.Document { return &config.Document{Callers: accepting(), Fronts: f} }
 	admit := &config.CertificateFront{Admit: true}
 	checked := &config.CertificateFront{Admit: true, ClientCA: ca.PEM()}
@@ -105,6 +106,7 @@ func TestClientCertificatesNameCallers(t *testing.T) {
 		{name: "App Service's", fronts: config.Fronts{AppService: checked}, door: door{cloud: config.Azure, headers: service(app)}, issuer: "mtls:app_service", subject: "CN=app,O=Partner"},
 		{name: "a program's, by its URI", fronts: config.Fronts{ALB: checked}, door: door{cloud: config.AWS, balanced: true, headers: alb(workload)}, issuer: "mtls:alb", subject: "spiffe://example.com/app", kind: caller.Workload},
 
+		{name: "a URI that is spelled like somebody's distinguished name names nobody", fronts: config.Fronts{ALB: checked}, door: door{cloud: config.AWS, balanced: true, headers: alb(disguised)}, issuer: "mtls:alb", subject: "CN=app,O=Partner"},
 		{name: "the key that an OpenAI client always sends is no hindrance", fronts: config.Fronts{APIGateway: admit}, door: door{cloud: config.AWS, pem: authority.PEM(app), headers: []string{"Authorization", "Bearer unused"}}, issuer: "mtls:api_gateway", subject: "CN=app,O=Partner"},
 
 		{name: "no certificate", fronts: config.Fronts{ALB: admit}, door: door{cloud: config.AWS, balanced: true}, code: caller.Missing},

@@ -125,7 +125,7 @@ func (p *proof) check(r *http.Request, address, token string, now time.Time) str
 	case p.Method != r.Method:
 		return "it is for another method (htm)"
 	case !sameAddress(p.Address, address+r.URL.EscapedPath()):
-		return "it is for another address (htu) than " + address + r.URL.EscapedPath()
+		return "it is for another address (htu) than this request's path at " + address
 	case subtle.ConstantTimeCompare([]byte(p.Token), []byte(hashOf(token))) == 0:
 		return "it is for another token (ath)"
 	case p.Issued == nil || *p.Issued < 0 || *p.Issued > mostSeconds:

@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"fmt"
+	"net/http"
 	"runtime"
 	"strconv"
 	"testing"
@@ -18,6 +19,19 @@ import (
 
 func keyOf(n int) [sha256.Size]byte {
 	return sha256.Sum256(binary.LittleEndian.AppendUint64(nil, uint64(n)))
+}
+
+// TestHeadersThatAreBelievedAreDeletedUnlessOwned keeps an authenticator from reading a header that Guard knows nothing of.
+func TestHeadersThatAreBelievedAreDeletedUnlessOwned(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{headerServerless, headerPrincipalID, headerPrincipalName, headerIAP, headerAppService, headerALB} {
+		if !asserts(name) || http.CanonicalHeaderKey(name) != name {
+			t.Errorf("%s is left for anybody to send, or has another spelling in a request", name)
+		}
+	}
+	if asserts(headerAuthorization) || asserts(headerDPoP) {
+		t.Error("what callers send themselves is deleted")
+	}
 }
 
 func TestTheMemoryOfTokensIsBounded(t *testing.T) {
