@@ -413,6 +413,37 @@ func TestWhatIsNotSigned(t *testing.T) {
 	}
 }
 
+func TestOnlyWhatIsNotSignedYetIsSigned(t *testing.T) {
+	t.Parallel()
+	events, _ := chained(t, "openai", 3)
+	before := fmt.Sprint(events)
+	calls, most := 0, 2
+	sign := func(context.Context, []byte) (audit.Signature, error) {
+		if calls++; calls > most {
+			return audit.Signature{}, errSink
+		}
+		return audit.Signature{KeyID: fmt.Sprint(calls), Algorithm: audit.ES256, Value: "AA"}, nil
+	}
+	if signed, changed, err := audit.SignAll(t.Context(), events, nil); err != nil || changed || fmt.Sprint(signed) != before {
+		t.Errorf("without a key: changed %v, error %v", changed, err)
+	}
+	if signed, _, err := audit.SignAll(t.Context(), events, sign); !errors.Is(err, errSink) || signed != nil || fmt.Sprint(events) != before {
+		t.Errorf("a key that fails: got %v, error %v", signed, err)
+	}
+	calls, most = 0, 3
+	first, changed, err := audit.SignAll(t.Context(), events[:2], sign)
+	if err != nil || !changed || calls != 2 || fmt.Sprint(events) != before {
+		t.Fatalf("changed %v by %d calls, error %v", changed, calls, err)
+	}
+	again, changed, err := audit.SignAll(t.Context(), append(first, events[2]), sign)
+	if err != nil || !changed || calls != 3 || fmt.Sprint(again[:2]) != fmt.Sprint(first) {
+		t.Errorf("changed %v by %d calls, error %v", changed, calls, err)
+	}
+	if _, _, err := audit.SignAll(t.Context(), []audit.Event{deed(t, "openai", 1)}, sign); err == nil || !strings.Contains(err.Error(), "there is nothing to sign") {
+		t.Errorf("without a chain: got %v", err)
+	}
+}
+
 func TestWhatIsNoPublicKey(t *testing.T) {
 	t.Parallel()
 	short, err := rsa.GenerateKey(rand.Reader, 1024)

@@ -67,7 +67,8 @@ type record struct {
 	Reminded time.Time `json:"reminded,omitzero"`
 
 	Chain audit.Head `json:"chain,omitzero"`
-	// Outbox are the events that the bus has not accepted yet. They are written together with what they tell.
+	// Outbox are the events that the bus has not accepted yet. They are written together with what they tell, and once more
+	// when they have been signed.
 	Outbox []audit.Event `json:"outbox,omitzero"`
 }
 

@@ -50,6 +50,8 @@ type Job struct {
 	Ledger ledger.Ledger
 	Store  secrets.Store
 	Audit  audit.Publisher
+	// Sign, when set, signs each event before it is published for the first time. Events that cannot be signed wait, as when the bus is away.
+	Sign audit.Signer
 	// Credentials have different names and different references.
 	Credentials []Credential
 	// Fingerprints are those of the deployment.

@@ -100,10 +100,27 @@ func (p *pass) publish(ctx context.Context) error {
 	if len(p.r.Outbox) == 0 {
 		return nil
 	}
+	if err := p.sign(ctx); err != nil {
+		return err
+	}
 	if err := p.job.Audit.Publish(ctx, p.r.Outbox...); err != nil {
 		return fmt.Errorf("%s: the bus has not accepted its audit events, which are kept: %w", audit.StepPublish, err)
 	}
 	p.r.Outbox = nil
+	return p.save(ctx)
+}
+
+// sign signs what is in the outbox and was not signed yet, and writes it down: no two signatures are the same, and an event that is published again
+// has to be.
+func (p *pass) sign(ctx context.Context) error {
+	signed, changed, err := audit.SignAll(ctx, p.r.Outbox, p.job.Sign)
+	if err != nil {
+		return fmt.Errorf("%s: its audit events cannot be signed, and are kept: %w", audit.StepPublish, err)
+	}
+	if !changed {
+		return nil
+	}
+	p.r.Outbox = signed
 	return p.save(ctx)
 }
 

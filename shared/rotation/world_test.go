@@ -3,6 +3,7 @@ package rotation_test
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -46,6 +47,7 @@ type world struct {
 	ledger   ledgertest.Memory
 	texts    [][]byte // all that the ledger has ever held
 	events   []audit.Event
+	signing  *ecdsa.PrivateKey
 	log      bytes.Buffer
 	count    int
 
@@ -85,6 +87,8 @@ type kind struct {
 	disables bool
 	// copies says that the store promotes by a copy, as one without labels does.
 	copies bool
+	// signs says that the events are signed.
+	signs bool
 	// slow is how long the service does not know a new key.
 	slow time.Duration
 }
@@ -101,9 +105,9 @@ func kinds() []kind {
 			Overlap: rotation.Parallel, Recovery: rotation.Listed, MaxLive: 2, LastUsed: true,
 		}},
 		{name: "named keys that can be read again, in a store that copies", copies: true, traits: rotation.Traits{Overlap: rotation.Parallel, Recovery: rotation.Readable, Named: true}},
-		{name: "two slots", traits: rotation.Traits{Overlap: rotation.TwoSlots, Recovery: rotation.Readable}},
+		{name: "two slots", signs: true, traits: rotation.Traits{Overlap: rotation.TwoSlots, Recovery: rotation.Readable}},
 		{name: "a key that is replaced in place", traits: rotation.Traits{Overlap: rotation.InPlace, Recovery: rotation.Readable}},
-		{name: "keys that are chosen here", traits: rotation.Traits{Overlap: rotation.Parallel, Recovery: rotation.Chosen, MaxLive: 10}},
+		{name: "keys that are chosen here", signs: true, traits: rotation.Traits{Overlap: rotation.Parallel, Recovery: rotation.Chosen, MaxLive: 10}},
 	}
 }
 
@@ -715,7 +719,7 @@ func (f *function) job() *rotation.Job {
 		book = forgetful{book}
 	}
 	return &rotation.Job{
-		Ledger: book, Store: vault{f}, Audit: bus{f}, Fingerprints: marks, Deployment: "test",
+		Ledger: book, Store: vault{f}, Audit: bus{f}, Sign: f.signer(), Fingerprints: marks, Deployment: "test",
 		Log: slog.New(slog.NewJSONHandler(&lockedLog{w: f.world}, nil)),
 		Credentials: []rotation.Credential{{
 			Name: credential, Ref: ref, Issuer: made, Verifier: issuer{f}, Every: every, Grace: grace, MaxGrace: 4 * grace, InitialKey: "key-1",
@@ -800,7 +804,7 @@ func (w *world) atRest() []string {
 
 // trail returns what is wrong with the events.
 func (w *world) trail() []string {
-	var wrong []string
+	wrong := w.unsigned()
 	seen := map[string]string{}
 	types := map[audit.Type]int{}
 	for _, e := range w.events {
