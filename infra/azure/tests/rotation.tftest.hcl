@@ -24,6 +24,14 @@ override_resource {
   }
 }
 override_resource {
+  target = azurerm_role_definition.rotated
+  values = { role_definition_resource_id = "/subscriptions/s/providers/Microsoft.Authorization/roleDefinitions/own-secrets" }
+}
+override_resource {
+  target = azurerm_role_definition.account_keys
+  values = { role_definition_resource_id = "/subscriptions/s/providers/Microsoft.Authorization/roleDefinitions/own-account-keys" }
+}
+override_resource {
   target = azurerm_storage_account.rotate
   values = {
     id                    = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Storage/storageAccounts/posternr"
