@@ -172,6 +172,9 @@ var baselines = map[string]stage.Binary{
 	"lambdaproxy": {Package: "localdev/bench/baseline/lambdaproxy", Name: "bootstrap"},
 }
 
+// folder is where everything is built.
+var folder string
+
 // programs are the paths of everything that is measured, by the names of
 // [stage.Binaries] and baselines. TestMain sets it once.
 var programs map[string]string
@@ -187,7 +190,8 @@ func TestMain(m *testing.M) {
 		_ = times.Value.Set("1x")
 	}
 	code := 1
-	folder, err := os.MkdirTemp("", "postern-bench")
+	var err error
+	folder, err = os.MkdirTemp("", "postern-bench")
 	if err == nil && flag.Lookup("test.bench").Value.String() != "" {
 		programs, err = build(folder)
 	}

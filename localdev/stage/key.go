@@ -88,6 +88,9 @@ func (s *services) openAICaller(token string) (string, bool) {
 	return "", false
 }
 
+// Refused is how often OpenAI's stand-in was shown a key that works no more.
+func (s *Stage) Refused() int64 { return s.services.refusedKeys.Load() }
+
 // storedSigner is what comes before a key's id where somebody has signed with it.
 const storedSigner = "stored key "
 
