@@ -83,8 +83,8 @@ func FuzzEntry(f *testing.F) {
 		for name, credential := range named {
 			lines = strings.ReplaceAll(lines, name, credential)
 		}
-		if strings.Contains(lines, "{proof}") {
-			lines = strings.Replace(lines, "{proof}", h.prove(t, bound), 1)
+		if before, after, ok := strings.Cut(lines, "{proof}"); ok {
+			lines = before + h.prove(t, bound) + after
 		}
 		for line := range strings.SplitSeq(lines, "\n") {
 			if name, value, ok := strings.Cut(line, ":"); ok {

@@ -70,7 +70,7 @@ func (c *Credential) problems() []error {
 	about := c.About
 	about.Name, about.CredentialRef, about.Cycle, about.Reason = c.Name, c.Ref.String(), audit.Cycle{ID: uuid()}, audit.ReasonScheduled
 	if _, err := (audit.OperatorDue{Credential: about, Task: "-", Due: wall()}).Event(wall()); err != nil && c.Name != "" {
-		problems = append(problems, fmt.Errorf("About makes no event: %w", err))
+		problems = append(problems, fmt.Errorf("no event can be made of About: %w", err))
 	}
 	return problems
 }

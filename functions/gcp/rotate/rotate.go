@@ -125,11 +125,11 @@ func (f *function) build(ctx context.Context) (*rotatekit.Rotator, error) {
 	options := gcpsecrets.Options{Project: project, Authorizer: own, Endpoint: f.getenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_SECRETMANAGER")}
 	reader, err := gcpsecrets.New(options)
 	if err != nil {
-		return nil, fmt.Errorf("Secret Manager: %w", err)
+		return nil, fmt.Errorf("secrets of Google Secret Manager: %w", err)
 	}
 	store, err := gcpsecrets.NewStore(options)
 	if err != nil {
-		return nil, fmt.Errorf("Secret Manager: %w", err)
+		return nil, fmt.Errorf("secrets of Google Secret Manager: %w", err)
 	}
 	bucket, ok := strings.CutPrefix(strings.TrimSuffix(f.getenv("POSTERN_LEDGER"), "/"), "gs://")
 	if !ok {
