@@ -62,14 +62,30 @@ func (r *Rotator) follow(ctx context.Context) error {
 			return err
 		}
 	}
-	if len(was.Outbox) == 0 {
+	return r.tell(ctx, was, record)
+}
+
+// tell has the bus accept what it has not accepted yet.
+func (r *Rotator) tell(ctx context.Context, f followed, record ledger.Record) error {
+	if len(f.Outbox) == 0 {
 		return nil
 	}
-	if err := r.kit.Audit.Publish(ctx, was.Outbox...); err != nil {
+	signed, changed, err := audit.SignAll(ctx, f.Outbox, r.kit.Sign)
+	if err != nil {
+		return fmt.Errorf("it cannot be signed that the document has changed, which is kept: %w", err)
+	}
+	// What is signed is kept before it is published: no two signatures are the
+	// same, and an event that is published again has to be.
+	if f.Outbox = signed; changed {
+		if record, err = r.note(ctx, f, record); err != nil {
+			return err
+		}
+	}
+	if err := r.kit.Audit.Publish(ctx, f.Outbox...); err != nil {
 		return fmt.Errorf("the bus has not accepted that the document has changed, which is kept: %w", err)
 	}
-	was.Outbox = nil
-	_, err = r.note(ctx, was, record)
+	f.Outbox = nil
+	_, err = r.note(ctx, f, record)
 	return err
 }
 

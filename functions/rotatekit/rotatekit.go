@@ -42,6 +42,8 @@ type Kit struct {
 
 	Ledger ledger.Ledger
 	Audit  audit.Publisher
+	// Sign signs the events that are in chains, or nil.
+	Sign audit.Signer
 
 	// HTTP carries the requests to issuers, or nil for [kit.NewTransport].
 	HTTP http.RoundTripper
@@ -79,7 +81,7 @@ func New(k Kit) (*Rotator, error) {
 		return nil, err
 	}
 	r.job = &rotation.Job{
-		Ledger: k.Ledger, Store: k.Store, Audit: k.Audit, Log: k.Log,
+		Ledger: k.Ledger, Store: k.Store, Audit: k.Audit, Sign: k.Sign, Log: k.Log,
 		Fingerprints: r.access.Fingerprints(), Deployment: r.access.Deployment(), PolicyHash: hash, Skew: r.clock.skew,
 	}
 	for i := range d.Rotation.Keys {

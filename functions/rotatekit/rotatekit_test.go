@@ -281,3 +281,37 @@ func TestAnotherDocumentIsToldOnceAndNeverLost(t *testing.T) {
 	follow(2)
 	follow(2)
 }
+
+func TestThatAnotherDocumentIsInUseIsSignedOnce(t *testing.T) {
+	t.Parallel()
+	r, err := rotator(every)
+	if err != nil {
+		t.Fatal(err)
+	}
+	bus := &kept{refuses: true}
+	signatures, away := 0, true
+	r.kit.Audit = bus
+	r.kit.Sign = func(context.Context, []byte) (audit.Signature, error) {
+		if away {
+			return audit.Signature{}, errors.New("the key is out of reach")
+		}
+		signatures++
+		return audit.Signature{KeyID: "key", Algorithm: audit.ES256, Value: strings.Repeat("A", signatures)}, nil
+	}
+	follow := func(want string) {
+		t.Helper()
+		if err := r.follow(t.Context()); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want %s", err, want)
+		}
+	}
+	follow("cannot be signed")
+	away = false
+	follow("the bus has not accepted")
+	follow("the bus has not accepted")
+	bus.refuses = false
+	follow("")
+	follow("")
+	if len(bus.events) != 1 || signatures != 1 || !strings.Contains(string(bus.events[0].Data), `"value":"A"`) {
+		t.Errorf("%d signatures, published %v", signatures, bus.events)
+	}
+}

@@ -17,6 +17,7 @@ import (
 	"github.com/postern-ai/postern/functions/kit"
 	"github.com/postern-ai/postern/functions/rotatekit"
 	"github.com/postern-ai/postern/shared/audit"
+	"github.com/postern-ai/postern/shared/audit/awskms"
 	"github.com/postern-ai/postern/shared/config"
 	"github.com/postern-ai/postern/shared/identity/sigv4"
 	"github.com/postern-ai/postern/shared/ledger/dynamodb"
@@ -46,7 +47,8 @@ func handler(getenv func(string) string, log *slog.Logger) (any, error) {
 	region := cmp.Or(getenv("AWS_REGION"), getenv("AWS_DEFAULT_REGION"))
 	// The role's credentials are good for everything that the function does in
 	// its own account.
-	role := sigv4.NewProvider(sigv4.NewIdentity(sigv4.IdentityOptions{Getenv: getenv}))
+	own := sigv4.NewIdentity(sigv4.IdentityOptions{Getenv: getenv})
+	role := sigv4.NewProvider(own)
 	options := awssecrets.Options{Region: region, Credentials: role, Endpoint: getenv("AWS_ENDPOINT_URL_SECRETS_MANAGER")}
 	reader, err := awssecrets.New(options)
 	if err != nil {
@@ -68,15 +70,34 @@ func handler(getenv func(string) string, log *slog.Logger) (any, error) {
 	if err != nil {
 		return nil, err
 	}
+	sign, err := signer(getenv, own)
+	if err != nil {
+		return nil, fmt.Errorf("POSTERN_AUDIT_KEY: %w", err)
+	}
 	rotator, err := rotatekit.New(rotatekit.Kit{
 		Cloud: config.AWS, Getenv: getenv, Log: log,
 		Secrets: secrets.Stores{
 			secrets.StoreEnv: secrets.Environment{}, secrets.StoreFile: secrets.Files{}, secrets.StoreAWS: reader, secrets.StoreOwn: reader,
 		},
-		Store: store, StoreName: secrets.StoreAWS, Propagation: propagation, Ledger: book, Audit: events,
+		Store: store, StoreName: secrets.StoreAWS, Propagation: propagation, Ledger: book, Audit: events, Sign: sign,
 	})
 	if err != nil {
 		return nil, err
 	}
 	return function{rotator: rotator, store: store, log: log}.invoke, nil
+}
+
+// signer signs events by the key of KMS that the environment names, if it names
+// one.
+func signer(getenv func(string) string, own *sigv4.Identity) (audit.Signer, error) {
+	key := getenv("POSTERN_AUDIT_KEY")
+	if key == "" {
+		return nil, nil
+	}
+	// A key without a region is one that is refused below.
+	authorizer, err := sigv4.New(sigv4.Options{Service: "kms", Region: awskms.Region(key), Identity: own})
+	if err != nil {
+		return nil, err
+	}
+	return awskms.New(awskms.Options{Key: key, Authorizer: authorizer, Endpoint: getenv("AWS_ENDPOINT_URL_KMS")})
 }

@@ -21,6 +21,7 @@ import (
 	"github.com/postern-ai/postern/functions/kit"
 	"github.com/postern-ai/postern/functions/rotatekit"
 	"github.com/postern-ai/postern/shared/audit"
+	"github.com/postern-ai/postern/shared/audit/keyvaultkeys"
 	"github.com/postern-ai/postern/shared/config"
 	"github.com/postern-ai/postern/shared/identity"
 	"github.com/postern-ai/postern/shared/identity/entra"
@@ -81,12 +82,18 @@ func handler(getenv func(string) string, log *slog.Logger) (http.Handler, error)
 	if err != nil {
 		return nil, err
 	}
+	var sign audit.Signer
+	if key := getenv("POSTERN_AUDIT_KEY"); key != "" {
+		if sign, err = keyvaultkeys.New(keyvaultkeys.Options{Key: key, Authorizer: options.Authorizer}); err != nil {
+			return nil, fmt.Errorf("POSTERN_AUDIT_KEY: %w", err)
+		}
+	}
 	rotator, err := rotatekit.New(rotatekit.Kit{
 		Cloud: config.Azure, Getenv: getenv, Log: log,
 		Secrets: secrets.Stores{
 			secrets.StoreEnv: secrets.Environment{}, secrets.StoreFile: secrets.Files{}, secrets.StoreKeyVault: reader, secrets.StoreOwn: reader,
 		},
-		Store: store, StoreName: secrets.StoreKeyVault, Propagation: propagation, Ledger: book, Audit: events,
+		Store: store, StoreName: secrets.StoreKeyVault, Propagation: propagation, Ledger: book, Audit: events, Sign: sign,
 	})
 	if err != nil {
 		return nil, err

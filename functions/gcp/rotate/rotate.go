@@ -23,6 +23,7 @@ import (
 	"github.com/postern-ai/postern/functions/kit"
 	"github.com/postern-ai/postern/functions/rotatekit"
 	"github.com/postern-ai/postern/shared/audit"
+	"github.com/postern-ai/postern/shared/audit/cloudkms"
 	"github.com/postern-ai/postern/shared/config"
 	"github.com/postern-ai/postern/shared/identity"
 	"github.com/postern-ai/postern/shared/identity/googleid"
@@ -143,12 +144,18 @@ func (f *function) build(ctx context.Context) (*rotatekit.Rotator, error) {
 	if err != nil {
 		return nil, err
 	}
+	var sign audit.Signer
+	if key := f.getenv("POSTERN_AUDIT_KEY"); key != "" {
+		if sign, err = cloudkms.New(cloudkms.Options{Key: key, Authorizer: own, Endpoint: f.getenv("CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS")}); err != nil {
+			return nil, fmt.Errorf("POSTERN_AUDIT_KEY: %w", err)
+		}
+	}
 	return rotatekit.New(rotatekit.Kit{
 		Cloud: config.GCP, Getenv: f.getenv, Log: f.log,
 		Secrets: secrets.Stores{
 			secrets.StoreEnv: secrets.Environment{}, secrets.StoreFile: secrets.Files{}, secrets.StoreGCP: reader, secrets.StoreOwn: reader,
 		},
-		Store: store, StoreName: secrets.StoreGCP, Propagation: propagation, Ledger: book, Audit: events,
+		Store: store, StoreName: secrets.StoreGCP, Propagation: propagation, Ledger: book, Audit: events, Sign: sign,
 	})
 }
 
