@@ -1,9 +1,14 @@
 package main
 
 import (
+	"context"
+	"crypto"
+	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/elliptic"
 	"crypto/rand"
 	"crypto/x509"
+	"encoding/base64"
 	"encoding/pem"
 	"io/fs"
 	"os"
@@ -12,6 +17,7 @@ import (
 	"testing"
 
 	"github.com/postern-ai/postern/events"
+	"github.com/postern-ai/postern/shared/audit"
 )
 
 // writeFile writes a file of a test and returns its path.
@@ -33,6 +39,43 @@ func sampleTrail(t *testing.T) string {
 	return string(text)
 }
 
+// exported is a public key as the services of all clouds give it out.
+func exported(t *testing.T, public crypto.PublicKey) string {
+	t.Helper()
+	der, err := x509.MarshalPKIXPublicKey(public)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+}
+
+// signTrail signs each event that is in a chain.
+func signTrail(t *testing.T, trail string, private ed25519.PrivateKey) string {
+	t.Helper()
+	var out strings.Builder
+	for line := range strings.Lines(trail) {
+		var event audit.Event
+		if err := event.UnmarshalJSON([]byte(line)); err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(line, `"chain":{`) {
+			var err error
+			event, err = audit.Sign(t.Context(), event, func(_ context.Context, digest []byte) (audit.Signature, error) {
+				return audit.Signature{KeyID: "key", Algorithm: audit.EdDSA, Value: base64.RawURLEncoding.EncodeToString(ed25519.Sign(private, digest))}, nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		text, err := event.MarshalJSON()
+		if err != nil {
+			t.Fatal(err)
+		}
+		out.Write(append(text, '\n'))
+	}
+	return out.String()
+}
+
 // anchorOf has audit anchor write down where a trail ends.
 func anchorOf(t *testing.T, trail string) string {
 	t.Helper()
@@ -49,15 +92,16 @@ func TestAuditCommands(t *testing.T) {
 	anchor := anchorOf(t, trail)
 	lines := strings.SplitAfter(trail, "\n")
 	cut := strings.Join(lines[:7], "")
-	public, _, err := ed25519.GenerateKey(rand.Reader)
+	public, private, err := ed25519.GenerateKey(rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	der, err := x509.MarshalPKIXPublicKey(public)
+	key := exported(t, public)
+	former, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
 	if err != nil {
 		t.Fatal(err)
 	}
-	key := string(pem.EncodeToMemory(&pem.Block{Type: "PUBLIC KEY", Bytes: der}))
+	signed := signTrail(t, trail, private)
 	for _, c := range []struct {
 		name    string
 		command string
@@ -78,6 +122,9 @@ func TestAuditCommands(t *testing.T) {
 		{"a bus that keeps no order", "verify", lines[1] + lines[4] + lines[3], []string{"-any-order"}, []string{"intact to number 3"}, "", ""},
 		{"no events", "verify", "{}\n", nil, nil, "", "there are no audit events in it"},
 		{"a trail that nobody signed", "verify", trail, []string{"-key", "@" + key}, []string{"line 2: ", "signature: no signature vouches for it"}, "", "1 finding"},
+		{"a trail that is signed", "verify", signed, []string{"-key", "@" + key}, []string{"intact to number 6"}, "", ""},
+		{"a key beside a former one, in a file of Windows", "verify", signed, []string{"-key", "@" + strings.ReplaceAll(exported(t, former.Public())+key, "\n", "\r\n")}, []string{"intact to number 6"}, "", ""},
+		{"a trail that another key has signed", "verify", signed, []string{"-key", "@" + exported(t, former.Public())}, []string{"signature: "}, "", "7 findings"},
 		{"a key that is none", "verify", trail, []string{"-key", "@x"}, nil, "", "there is no block PUBLIC KEY"},
 		{"an anchor that is none", "verify", trail, []string{"-anchor", "@{}"}, nil, "", "anchor 1 is none"},
 		{"an anchor with something more", "verify", trail, []string{"-anchor", "@" + strings.Replace(anchor, "{", `{"x":1,`, 1)}, nil, "", "anchor 1 is none"},
