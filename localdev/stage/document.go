@@ -115,15 +115,20 @@ func (s *Stage) rotationEnv(cloud string) map[string]string {
 			"AWS_CONTAINER_CREDENTIALS_FULL_URI": s.services.url(rotationCredentials) + "/credentials",
 			"AWS_ENDPOINT_URL_DYNAMODB":          s.services.url(dynamoDB),
 			"POSTERN_LEDGER":                     ledgerTable,
+			"AWS_ENDPOINT_URL_KMS":               s.services.url(awsKMS),
+			"POSTERN_AUDIT_KEY":                  awsAuditKey,
 		},
 		GCP: {
-			"GCE_METADATA_HOST":                       host(s.services.url(rotationMetadata)),
-			"CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE": s.services.url(cloudStorage),
-			"POSTERN_LEDGER":                          "gs://" + ledgerBucket,
+			"GCE_METADATA_HOST":                        host(s.services.url(rotationMetadata)),
+			"CLOUDSDK_API_ENDPOINT_OVERRIDES_STORAGE":  s.services.url(cloudStorage),
+			"POSTERN_LEDGER":                           "gs://" + ledgerBucket,
+			"CLOUDSDK_API_ENDPOINT_OVERRIDES_CLOUDKMS": s.services.url(cloudKMS),
+			"POSTERN_AUDIT_KEY":                        gcpAuditKey,
 		},
 		Azure: {
 			"IDENTITY_ENDPOINT":         s.services.url(rotationIdentity) + "/msi/token",
 			"POSTERN_LEDGER":            s.services.url(blobStorage) + "/" + ledgerContainer,
+			"POSTERN_AUDIT_KEY":         s.services.url(keyVault) + azureAuditKey,
 			"POSTERN_ROTATION_SCHEDULE": "0 */5 * * * *",
 		},
 	}[cloud])

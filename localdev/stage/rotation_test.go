@@ -119,16 +119,20 @@ func (s *Stage) signedBy(t *testing.T, cloud, id string) {
 	}
 }
 
-// told are the events of a cloud about stored keys, which have to be whole chains.
+// told are the events of a cloud about stored keys, which have to be whole chains
+// of signed events.
 func (s *Stage) told(t *testing.T, cloud string) []audit.Event {
 	t.Helper()
 	var events []audit.Event
 	for _, e := range s.Events() {
 		if strings.HasPrefix(e.Source, "/postern/"+cloud+"/") && strings.HasPrefix(string(e.Type), "AI_PROVIDER_TOKEN_") && strings.Contains(string(e.Data), `"kind":"key"`) {
 			events = append(events, e)
+			if !strings.Contains(string(e.Data), `"signature":{`) {
+				t.Errorf("%s: an event is not signed: %s", cloud, e.Data)
+			}
 		}
 	}
-	report := audit.Verifier{}.Verify(func(yield func(audit.Recorded) bool) {
+	report := audit.Verifier{Keys: s.services.auditKeys[cloud]}.Verify(func(yield func(audit.Recorded) bool) {
 		for i, e := range events {
 			if !yield(audit.Recorded{Line: i + 1, Event: e}) {
 				return

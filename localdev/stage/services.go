@@ -14,6 +14,7 @@ import (
 	"github.com/postern-ai/postern/localdev/fake/oidc"
 	"github.com/postern-ai/postern/localdev/fake/openaiadmin"
 	fakevertex "github.com/postern-ai/postern/localdev/fake/vertex"
+	"github.com/postern-ai/postern/shared/audit"
 )
 
 // What the stand-ins take for granted. None of it is secret: it opens nothing
@@ -54,6 +55,7 @@ type services struct {
 	federation federation
 	stores     stores
 
+	auditKeys   map[string]audit.Keys // what verifies the events of a cloud
 	openAIKeys  *openaiadmin.Server
 	initial     map[string]string // the ids of the keys that there are at first, by cloud
 	refusedKeys atomic.Int64      // how often a key was used that works no more
@@ -111,17 +113,22 @@ func (s *Stage) serve(o Options) error {
 			return err
 		}
 	}
+	keepers := s.keepers()
+	signers, err := s.signers()
+	if err != nil {
+		return err
+	}
 	for _, one := range slices.Concat([]service{
 		{name: googleSTS, handler: svc.federation.google},
 		{name: openAITokens, handler: svc.federation.openAI},
 		{name: anthropic, handler: s.anthropicAPI()},
-	}, s.keepers(), []service{
+	}, keepers, []service{
 		{name: rotationCredentials, handler: svc.accounts.rotation.creds},
 		{name: rotationMetadata, handler: svc.accounts.rotation.metadata},
 		{name: rotationIdentity, handler: svc.accounts.rotation.managed},
 		{name: operatorMetadata, handler: svc.accounts.operator.metadata},
 		{name: operatorIdentity, handler: svc.accounts.operator.managed},
-	}) {
+	}, signers) {
 		if _, err := add(one.name, one.handler); err != nil {
 			return err
 		}

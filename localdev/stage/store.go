@@ -92,6 +92,9 @@ func (s *Stage) keepers() []service {
 				// What is staged is a secret of its own, for the rotation alone.
 				name, staged := strings.CutSuffix(a.Secret, "--pending")
 				caller := who.named(a.Caller)
+				if strings.HasPrefix(a.Action, "Microsoft.KeyVault/vaults/keys/") {
+					return caller == who.rotation
+				}
 				return !(staged && caller == who.gateway) && s.may(Azure, caller, access{secret: name, reads: []string{"getSecret/action", "readMetadata/action"}, changes: []string{
 					"setSecret/action", "update/action",
 				}, action: strings.TrimPrefix(a.Action, "Microsoft.KeyVault/vaults/secrets/")})
