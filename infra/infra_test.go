@@ -3,17 +3,22 @@
 package infra_test
 
 import (
+	"bytes"
+	"errors"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
+	"github.com/go-json-experiment/json"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/postern-ai/postern/events"
+	"github.com/postern-ai/postern/localdev/check"
 	"github.com/postern-ai/postern/shared/config"
 )
 
@@ -113,26 +118,89 @@ func TestModulesHaveTheSameFilesAndReadTheDocumentAlike(t *testing.T) {
 	}
 }
 
-// The modules' tests would show nothing with documents that no function takes.
-func TestTheDocumentsOfTestsAndExamplesLoad(t *testing.T) {
+// documents are those of a cloud's tests and of its example.
+func documents(t *testing.T, cloud config.Cloud) []string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(string(cloud), "tests", "testdata", "*.yaml"))
+	if err != nil || len(names) < 4 {
+		t.Fatalf("%d documents: %v", len(names), err)
+	}
+	return append(names, filepath.Join("example", string(cloud), "postern.yaml"))
+}
+
+// The modules' tests would show nothing with documents that no function takes, nor with records that are not those of their documents.
+func TestTheDocumentsOfTestsAndExamplesHaveTheirRecords(t *testing.T) {
 	t.Parallel()
 	for _, cloud := range clouds {
-		names, err := filepath.Glob(filepath.Join(string(cloud), "tests", "testdata", "*.yaml"))
-		if err != nil || len(names) < 4 {
-			t.Fatalf("%d documents: %v", len(names), err)
+		for _, name := range documents(t, cloud) {
+			switch filepath.Base(name) {
+			case "unchecked.yaml", "changed.yaml": // which have none, and another one's
+				continue
+			}
+			record := check.NewRecord([]byte(read(t, name)))
+			text, err := record.Text()
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(string(text), read(t, name+check.RecordSuffix)); diff != "" {
+				t.Errorf("the record of %s is out of date: go run ./localdev check -record infra/%s (-want +got):\n%s", name, name, diff)
+			}
+			wrong := map[config.Cloud][]string{config.AWS: record.AWS, config.GCP: record.GCP, config.Azure: record.Azure}[cloud]
+			if loads := filepath.Base(name) != "rejected.yaml"; loads != (len(wrong) == 0) {
+				t.Errorf("%s: %v", name, wrong)
+			}
 		}
-		for _, name := range append(names, filepath.Join("example", string(cloud), "postern.yaml")) {
-			// What the modules and the platforms put into the environment.
-			environment := map[string]string{
-				"POSTERN_CONFIG": read(t, name), "POSTERN_PLATFORM_IAM": "true", "AWS_REGION": "eu-west-1", "GOOGLE_CLOUD_PROJECT": "my-project",
+	}
+}
+
+// A plan says of a document that no function would load what the function would say.
+func TestAPlanRefusesADocumentInTheLoadersWords(t *testing.T) {
+	t.Parallel()
+	for _, cloud := range clouds {
+		t.Run(string(cloud), func(t *testing.T) {
+			t.Parallel()
+			module := initialized(t, string(cloud))
+			mocks, _, _ := strings.Cut(read(t, string(cloud), "tests", "gateway.tftest.hcl"), "\nrun ")
+			test := mocks + `
+run "plan" {
+  command = plan
+  variables {
+    config_file = "tests/testdata/rejected.yaml"
+  }
+}
+`
+			if err := os.WriteFile(filepath.Join(module, "tests", "words.tftest.hcl"), []byte(test), 0o644); err != nil {
+				t.Fatal(err)
 			}
-			if cloud == config.AWS {
-				environment[config.MFAVariable] = "true"
+			c := exec.CommandContext(t.Context(), "terraform", "test", "-json", "-filter=tests/words.tftest.hcl")
+			c.Dir = module
+			out, err := c.Output()
+			if err == nil {
+				t.Fatal("the plan has succeeded")
 			}
-			if _, err := config.FromEnvironment(cloud, func(name string) string { return environment[name] }, os.ReadFile); err != nil {
-				t.Errorf("%s: %v", name, err)
+			said := ""
+			for line := range bytes.Lines(out) {
+				var message struct {
+					Diagnostic struct {
+						Detail string `json:"detail"`
+					} `json:"diagnostic"`
+				}
+				if err := json.Unmarshal(line, &message); err != nil {
+					t.Fatal(err)
+				}
+				said += message.Diagnostic.Detail
 			}
-		}
+			_, err = config.Load([]byte(read(t, string(cloud), "tests", "testdata", "rejected.yaml")))
+			problems, ok := errors.AsType[*config.Problems](err)
+			if !ok || len(problems.List) < 3 {
+				t.Fatalf("the document loads, or is not wrong enough: %v", err)
+			}
+			for _, p := range problems.List {
+				if !strings.Contains(said, p.String()) {
+					t.Errorf("the plan does not say %q; it says:\n%s", p, said)
+				}
+			}
+		})
 	}
 }
 

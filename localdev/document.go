@@ -16,14 +16,39 @@ import (
 )
 
 // checkDocument explains the document in a file. What is wrong with it is an
-// error.
+// error. With -record it leaves a record beside each of several files.
 func checkDocument(args []string, out io.Writer) error {
+	if len(args) > 1 && args[0] == "-record" {
+		return recordDocuments(args[1:], out)
+	}
 	data, err := readArgument("check", args)
 	if err != nil {
 		return err
 	}
 	text, err := check.Explain(data)
 	return written(args[0], text, err, out)
+}
+
+// recordDocuments writes beside each file what the functions say of the document
+// in it. That they refuse it is said too, and is no error: a plan that reads the
+// record is what fails.
+func recordDocuments(files []string, out io.Writer) error {
+	for _, file := range files {
+		data, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		record := check.NewRecord(data)
+		text, err := record.Text()
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(file+check.RecordSuffix, text, 0o644); err != nil {
+			return err
+		}
+		fmt.Fprintf(out, "%s%s: %d problems on AWS, %d on Google Cloud, %d on Azure\n", file, check.RecordSuffix, len(record.AWS), len(record.GCP), len(record.Azure))
+	}
+	return nil
 }
 
 // written writes an explanation, or what is wrong with the document in a file.

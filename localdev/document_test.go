@@ -56,6 +56,13 @@ func TestDocumentCommands(t *testing.T) {
 	if err := run(t.Context(), []string{"explain", "-model", "nova"}, &out, &log); err == nil || !strings.Contains(err.Error(), "usage") {
 		t.Errorf("an explanation of nothing: %v", err)
 	}
+	out.Reset()
+	if err := run(t.Context(), []string{"check", "-record", path}, &out, &log); err != nil || !strings.Contains(out.String(), "0 problems on AWS, 1 on Google Cloud") {
+		t.Errorf("a record: %q, %v", out.String(), err)
+	}
+	if text, err := os.ReadFile(path + check.RecordSuffix); err != nil || !strings.Contains(string(text), `"aws": []`) {
+		t.Errorf("the file of a record: %s, %v", text, err)
+	}
 	if err := run(t.Context(), []string{"check"}, nil, nil); err == nil || !strings.Contains(err.Error(), "usage") {
 		t.Errorf("a check of nothing: %v", err)
 	}

@@ -6,6 +6,7 @@
 // has commands about documents, which start nothing:
 //
 //	go run ./localdev check FILE     explain a document: who, what, how, with which permissions
+//	go run ./localdev check -record FILE...  write beside each what functions say of it, for Terraform
 //	go run ./localdev explain FILE -token T -model M
 //	                                 say which rule decides for a caller and a model, and why
 //	go run ./localdev import FILE    turn a Kong configuration into a document

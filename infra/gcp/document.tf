@@ -2,6 +2,9 @@
 # each of them.
 
 locals {
+  # This module's cloud, as the record of a document calls it.
+  cloud = { aws-sm = "aws", gcp-sm = "gcp", azure-kv = "azure" }[local.store]
+
   text   = file(var.config_file)
   parsed = yamldecode(local.text)
 

@@ -15,6 +15,16 @@ variable "config_file" {
     condition     = can(yamldecode(file(var.config_file)))
     error_message = "The document cannot be read as YAML or JSON. `go run ./localdev check FILE` says more."
   }
+  # What the functions' own loader says of the document is in a record beside it,
+  # since nothing that reads HCL can say the same.
+  validation {
+    condition     = try(jsondecode(file("${var.config_file}.checked")).sha256 == filesha256(var.config_file), false)
+    error_message = "The document is new or has changed, and nobody knows whether a function would load it. Run this first: go run ./localdev check -record ${var.config_file}"
+  }
+  validation {
+    condition     = length(try(jsondecode(file("${var.config_file}.checked"))[local.cloud], [])) == 0
+    error_message = "A function would not load the document:\n${join("\n", try(jsondecode(file("${var.config_file}.checked"))[local.cloud], []))}"
+  }
 }
 
 variable "packages" {

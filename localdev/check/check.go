@@ -48,12 +48,7 @@ func refusals(data []byte) map[config.Cloud]map[int][]string {
 	all := map[config.Cloud]map[int][]string{}
 	for _, cloud := range clouds() {
 		all[cloud] = map[int][]string{}
-		environment := map[string]string{"POSTERN_CONFIG": string(data), "POSTERN_PLATFORM_IAM": "true"}
-		if cloud == config.AWS {
-			environment["AWS_REGION"] = "us-east-1" // every function there has one
-			environment[config.MFAVariable] = "true"
-		}
-		_, err := config.FromEnvironment(cloud, func(name string) string { return environment[name] }, nil)
+		_, err := loadOn(cloud, data)
 		problems, ok := errors.AsType[*config.Problems](err)
 		if !ok {
 			continue

@@ -188,3 +188,27 @@ run "names_and_choices_that_the_platform_does_not_have_are_refused" {
   }
   expect_failures = [var.name, var.max_instances, var.log_retention_days]
 }
+
+run "a_document_that_no_function_would_load_is_refused" {
+  command = plan
+  variables {
+    config_file = "tests/testdata/rejected.yaml"
+  }
+  expect_failures = [var.config_file]
+}
+
+run "a_document_that_nobody_has_checked_is_refused" {
+  command = plan
+  variables {
+    config_file = "tests/testdata/unchecked.yaml"
+  }
+  expect_failures = [var.config_file]
+}
+
+run "a_document_that_has_changed_since_it_was_checked_is_refused" {
+  command = plan
+  variables {
+    config_file = "tests/testdata/changed.yaml"
+  }
+  expect_failures = [var.config_file]
+}
