@@ -8,18 +8,20 @@ import (
 	"github.com/postern-ai/postern/shared/config"
 )
 
-// TestTheReadmeShowsTheMatrix keeps the README's table of providers and auth
-// types the one that the product has.
-func TestTheReadmeShowsTheMatrix(t *testing.T) {
+// TestTheReadmeShowsTheTables keeps the README's tables of providers and auth
+// types, and of those who make keys, the ones that the product has.
+func TestTheReadmeShowsTheTables(t *testing.T) {
 	t.Parallel()
 	text, err := os.ReadFile("../../README.md")
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(text), "<!-- matrix: generated from shared/config, checked by a test -->\n")
-	table, _, ok := strings.Cut(rest, "<!-- /matrix -->")
-	if want := config.MatrixMarkdown(); !ok || table != want {
-		t.Errorf("the README's table is not the product's; it should be\n%s", want)
+	for name, want := range map[string]string{"matrix": config.MatrixMarkdown(), "issuers": config.IssuersMarkdown()} {
+		_, rest, _ := strings.Cut(string(text), "<!-- "+name+": generated from shared/config, checked by a test -->\n")
+		table, _, ok := strings.Cut(rest, "<!-- /"+name+" -->")
+		if !ok || table != want {
+			t.Errorf("the README's table is not the product's; it should be\n%s", want)
+		}
 	}
 }
 

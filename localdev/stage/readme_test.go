@@ -12,6 +12,29 @@ import (
 // at the addresses of the stage.
 func TestTheReadmesCallWorks(t *testing.T) {
 	t.Parallel()
+	out := readme(t, shared, "TOKEN=")
+	if !strings.HasSuffix(out, "data: [DONE]\n\n") {
+		t.Errorf("got %s", out)
+	}
+}
+
+// TestTheReadmesRotationWorks runs those for a rotation. The trail of it is one
+// that the README's command for trails takes.
+func TestTheReadmesRotationWorks(t *testing.T) {
+	t.Parallel()
+	s, _ := own(t, Options{})
+	out := strings.Split(readme(t, s, "curl -s 'http://127.0.0.1:9100/rotate"), "\n")
+	for i, want := range []string{`"outcome":"not_due"`, `"outcome":"rotated"`, `[{"specversion":"1.0"`} {
+		if i >= len(out) || !strings.Contains(out[i], want) {
+			t.Errorf("line %d is not with %s in %q", i+1, want, out)
+		}
+	}
+}
+
+// readme runs the commands of the README that begin so, and returns what they
+// say.
+func readme(t *testing.T, s *Stage, begin string) string {
+	t.Helper()
 	if _, err := exec.LookPath("curl"); err != nil {
 		if os.Getenv("POSTERN_E2E") == "required" {
 			t.Fatal("curl is required and not installed")
@@ -26,17 +49,18 @@ func TestTheReadmesCallWorks(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, rest, _ := strings.Cut(string(text), "```sh\nTOKEN=")
+	_, rest, _ := strings.Cut(string(text), "```sh\n"+begin)
 	commands, _, ok := strings.Cut(rest, "```")
 	if !ok {
-		t.Fatal("the README shows no call")
+		t.Fatalf("the README has no commands that begin with %s", begin)
 	}
 	commands = strings.NewReplacer(
-		"http://127.0.0.1:9100", shared.Control,
-		"http://127.0.0.1:9101", shared.Gateways[AWS],
-	).Replace("set -e\nTOKEN=" + commands)
+		"http://127.0.0.1:9100", s.Control,
+		"http://127.0.0.1:9101", s.Gateways[AWS],
+	).Replace("set -e\n" + begin + commands)
 	out, err := exec.CommandContext(t.Context(), "bash", "-c", commands).Output()
-	if err != nil || !strings.HasSuffix(string(out), "data: [DONE]\n\n") {
-		t.Errorf("%v\n%s", err, out)
+	if err != nil {
+		t.Errorf("%v", err)
 	}
+	return string(out)
 }

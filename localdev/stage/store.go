@@ -82,7 +82,7 @@ func (s *Stage) keepers() []service {
 				return s.may(GCP, who.named(a.Member), access{secret: lastPart(a.Resource), reads: []string{
 					"versions.access", "versions.get", "versions.list", "secrets.get",
 				}, changes: []string{
-					"secrets.update", "versions.add", "versions.enable", "versions.disable", "versions.destroy",
+					"secrets.update", "versions.add", "versions.destroy",
 				}, action: strings.TrimPrefix(a.Permission, "secretmanager.")})
 			},
 		}),
