@@ -248,6 +248,8 @@ func TestWhatTheFunctionsMayDoOnAWS(t *testing.T) {
 		{who: "rotate", may: true, action: "sts:AssumeRole", on: "arn:aws:iam::444455556666:role/keys"},
 		{who: "rotate", action: "sts:AssumeRole", on: "arn:aws:iam::444455556666:role/door"},
 		{who: "rotate", may: true, action: "dynamodb:PutItem", on: "arn:aws:dynamodb:eu-west-1:111122223333:table/postern-rotation"},
+		{who: "gateway", action: "kms:Sign", on: "arn:aws:kms:eu-west-1:111122223333:key/audit"},
+		{who: "rotate", may: true, action: "kms:Sign", on: "arn:aws:kms:eu-west-1:111122223333:key/audit"},
 		{who: "rotate", action: "dynamodb:DeleteTable", on: "arn:aws:dynamodb:eu-west-1:111122223333:table/postern-rotation"},
 		{who: "rotate", action: "bedrock:InvokeModel", on: model},
 		{who: "rotate", action: "bedrock:InvokeModelWithResponseStream", on: model},
@@ -283,6 +285,8 @@ var permissions = map[string][]string{
 	"roles/storage.objectViewer":           {"storage.objects.get", "storage.objects.list"},
 	"roles/artifactregistry.writer":        {"artifactregistry.repositories.uploadArtifacts"},
 	"roles/logging.logWriter":              {"logging.logEntries.create"},
+	"roles/cloudkms.signer":                {"cloudkms.cryptoKeyVersions.useToSign"},
+	"roles/cloudkms.publicKeyViewer":       {"cloudkms.cryptoKeyVersions.viewPublicKey"},
 	"Key Vault Secrets User":               {"Microsoft.KeyVault/vaults/secrets/getSecret/action", "Microsoft.KeyVault/vaults/secrets/readMetadata/action"},
 	"Cognitive Services OpenAI User":       {"Microsoft.CognitiveServices/accounts/OpenAI/deployments/chat/completions/action"},
 	"Storage Blob Data Owner":              {"blobs/read", "blobs/write"},
@@ -342,6 +346,7 @@ func TestWhatTheFunctionsMayDoOnGoogleCloud(t *testing.T) {
 			"google_service_account_iam_member":              r.text("service_account_id"),
 			"google_pubsub_topic_iam_member":                 "projects/" + r.text("project") + "/topics/" + r.text("topic"),
 			"google_pubsub_subscription_iam_member":          "projects/" + r.text("project") + "/subscriptions/" + r.text("subscription"),
+			"google_kms_crypto_key_iam_member":               r.text("crypto_key_id"),
 			"google_storage_bucket_iam_member":               "buckets/" + r.text("bucket"),
 			"google_cloud_run_v2_service_iam_member":         "projects/" + r.text("project") + "/services/" + r.text("name"),
 			"google_artifact_registry_repository_iam_member": "projects/" + r.text("project") + "/repositories/" + r.text("repository"),
@@ -365,6 +370,7 @@ func TestWhatTheFunctionsMayDoOnGoogleCloud(t *testing.T) {
 		{who: gateway, action: "iam.serviceAccountKeys.create", on: "projects/fourth-project/serviceAccounts/keys@fourth-project.iam.gserviceaccount.com"},
 		{who: gateway, action: "storage.objects.get", on: "buckets/my-project-postern-ledger"},
 		{who: gateway, action: "run.routes.invoke", on: "projects/my-project/services/postern-rotate"},
+		{who: gateway, action: "cloudkms.cryptoKeyVersions.useToSign", on: "projects/keys-project/locations/europe/keyRings/audit/cryptoKeys/events"},
 		{who: gateway, may: true, action: "pubsub.topics.publish", on: "projects/my-project/topics/postern"},
 
 		{who: rotate, may: true, action: "secretmanager.versions.add", on: "projects/my-project/secrets/openai"},
@@ -399,7 +405,7 @@ func TestWhatTheFunctionsMayDoOnAzure(t *testing.T) {
 		switch r.Type {
 		case "azurerm_role_assignment":
 			role := r.text("role_definition_name")
-			if id := r.text("role_definition_id"); strings.HasSuffix(id, "/own-secrets") || strings.HasSuffix(id, "/own-account-keys") {
+			if id := r.text("role_definition_id"); id != "" {
 				role = id
 			}
 			grants = append(grants, grant{who: r.text("principal_id"), role: role, on: r.text("scope")})

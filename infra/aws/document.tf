@@ -104,6 +104,10 @@ locals {
     local.rotates && var.packages.rotate == null ? "The document has stored keys or tokens to renew: give packages.rotate, which `make package` has made, too." : ""
   )
 
+  # Events about stored keys are signed where somebody has given a key for that.
+  signs_events      = local.rotates && var.audit_key != null
+  audit_environment = { for name in ["POSTERN_AUDIT_KEY"] : name => var.audit_key if local.signs_events }
+
   # A schedule is minutes and hours of a line of cron, in UTC, on every day.
   schedule = split(" ", var.rotation_schedule)
 }

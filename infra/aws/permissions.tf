@@ -42,8 +42,8 @@ locals {
     u.auth == "native" && u.provider == "anthropic" ? try(u.options.token_audience, "https://api.anthropic.com") :
     u.stored || can(u.options.azure_federated_token_file) ? "" :
     u.auth == "azure_ad" || u.provider == "azure-openai" && u.auth == "native" ? local.entra_audiences[try(u.options.azure_cloud, "public")] :
-    contains(["oauth2", "oidc"], u.auth) ? try(u.options.token_audience, "") :
-    u.provider == "vertex" ? try(u.options.token_audience, "https:${u.options.gcp_workload_identity_provider}", "") : ""
+    # Google takes a signed request in place of a token where no audience is named.
+    contains(["oauth2", "oidc"], u.auth) || u.provider == "vertex" ? try(u.options.token_audience, "") : ""
   )])))
 
   # API Gateway behind a custom-openai upstream, when the address shows which.

@@ -3,7 +3,7 @@
 
 locals {
   rotation_function    = "${var.name}-rotate"
-  rotation_environment = merge(local.environment, { POSTERN_LEDGER = local.ledger })
+  rotation_environment = merge(local.environment, { POSTERN_LEDGER = local.ledger }, local.audit_environment)
   ledger               = "${var.name}-rotation"
 }
 

@@ -16,11 +16,9 @@ locals {
     tags = can(k.options.aws_roles[0].session_tags)
     id   = can(k.options.aws_roles[0].source_identity)
   } if can(k.options.aws_roles)]
-  # Issuers in other clouds take the platform's own token.
-  rotation_audiences = sort(distinct(compact(concat(
-    [for k in local.keys : local.entra_audiences[try(k.options.azure_cloud, "public")] if contains(["azure-openai", "entra"], k.issuer)],
-    [for k in local.keys : try("https:${k.options.gcp_workload_identity_provider}", "") if contains(["gcp-service-account", "gcp-api-key"], k.issuer)],
-  ))))
+  # Issuers at Azure take the platform's own token; Google takes a signed request,
+  # which needs no permission.
+  rotation_audiences = sort(distinct([for k in local.keys : local.entra_audiences[try(k.options.azure_cloud, "public")] if contains(["azure-openai", "entra"], k.issuer)]))
 
   rotation_statements = concat(
     [for arns in [local.rotated_secret_arns] : {
@@ -43,6 +41,7 @@ locals {
     } if length(arns) > 0],
     local.assume.rotate,
     lookup(local.platform_token, "rotate", []),
+    [for key in data.aws_kms_key.audit : { Sid = "Signatures", Effect = "Allow", Action = ["kms:GetPublicKey", "kms:Sign"], Resource = [key.arn] }],
     [
       { Sid = "Ledger", Effect = "Allow", Action = ["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem"], Resource = aws_dynamodb_table.ledger[*].arn },
       { Sid = "Failed", Effect = "Allow", Action = ["sqs:SendMessage"], Resource = aws_sqs_queue.rotate[*].arn },
@@ -56,6 +55,12 @@ locals {
 data "aws_iam_user" "rotated" {
   for_each  = toset([for k in local.aws_keys : k.options.user_name if !can(k.options.aws_roles)])
   user_name = each.value
+}
+
+# The key that signs events may be named by an alias, and is granted itself.
+data "aws_kms_key" "audit" {
+  count  = local.signs_events ? 1 : 0
+  key_id = var.audit_key
 }
 
 resource "aws_iam_role" "rotate" {

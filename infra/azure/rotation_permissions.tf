@@ -14,8 +14,10 @@ locals {
     "/subscriptions/${k.options.subscription_id}/resourceGroups/${k.options.resource_group}/providers/Microsoft.CognitiveServices/accounts/${k.options.account_name}"
     if k.issuer == "azure-openai" && !can(k.options.azure_tenant_id)
   ])
+  # https://VAULT.vault.azure.net/keys/NAME/VERSION
+  audit_scopes = [for parts in regexall("^https://([a-z0-9-]+)\\.[a-z.]+/keys/([^/]+)/", local.signs_events ? var.audit_key : "") : "${lookup(var.platform.key_vaults, parts[0], "/unknown")}/keys/${parts[1]}"]
   # A role of one's own can be given in these resource groups.
-  role_groups = { for role, scopes in { secrets = local.rotated_scopes, account_keys = local.accounts } :
+  role_groups = { for role, scopes in { secrets = local.rotated_scopes, account_keys = local.accounts, audit = local.audit_scopes } :
     role => sort(distinct([for scope in scopes : join("/", slice(split("/", scope), 0, 5)) if length(split("/", scope)) > 5]))
   }
 }
@@ -128,4 +130,26 @@ resource "azurerm_role_assignment" "rotation_telemetry" {
   principal_id         = azurerm_user_assigned_identity.rotate[0].principal_id
   principal_type       = "ServicePrincipal"
   description          = "The Functions host writes logs and metrics."
+}
+
+resource "azurerm_role_definition" "audit" {
+  count             = length(local.role_groups.audit) > 0 ? 1 : 0
+  name              = "${var.name}-${local.suffix} signs events"
+  scope             = local.role_groups.audit[0]
+  assignable_scopes = local.role_groups.audit
+  description       = "Read the public part of a key, and sign with it"
+
+  permissions {
+    actions      = []
+    data_actions = ["Microsoft.KeyVault/vaults/keys/read", "Microsoft.KeyVault/vaults/keys/sign/action"]
+  }
+}
+
+resource "azurerm_role_assignment" "audit" {
+  for_each           = length(local.role_groups.audit) > 0 ? toset(local.audit_scopes) : []
+  scope              = each.value
+  role_definition_id = azurerm_role_definition.audit[0].role_definition_resource_id
+  principal_id       = local.rotator
+  principal_type     = "ServicePrincipal"
+  description        = "The rotation signs its events with this key."
 }

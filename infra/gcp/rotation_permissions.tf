@@ -110,3 +110,11 @@ resource "google_pubsub_topic_iam_member" "rotate" {
   role    = "roles/pubsub.publisher"
   member  = local.rotation_member
 }
+
+# projects/P/locations/L/keyRings/R/cryptoKeys/K/cryptoKeyVersions/N
+resource "google_kms_crypto_key_iam_member" "audit" {
+  for_each      = local.signs_events ? toset(["roles/cloudkms.publicKeyViewer", "roles/cloudkms.signer"]) : []
+  crypto_key_id = split("/cryptoKeyVersions/", var.audit_key)[0]
+  role          = each.value
+  member        = local.rotation_member
+}

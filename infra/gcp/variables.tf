@@ -57,6 +57,12 @@ variable "rotation_schedule" {
   }
 }
 
+variable "audit_key" {
+  description = "The key that signs the events about stored keys, as POSTERN_AUDIT_KEY names it. Null leaves them unsigned."
+  type        = string
+  default     = null
+}
+
 variable "deletion_protection" {
   description = "Keeps `terraform destroy` from ending the rotation of stored keys, which would leave the old and the new key of one under way behind."
   type        = bool

@@ -278,7 +278,6 @@ run "a_document_with_everything" {
       "api://AzureADTokenExchange",
       "https://api.anthropic.com",
       "https://api.openai.com/v1",
-      "https://iam.googleapis.com/projects/123/locations/global/workloadIdentityPools/pool/providers/aws",
       "https://login.example.com",
     ]
     error_message = "the platform's token is for the parties of the document alone"

@@ -7,6 +7,12 @@ variables {
   packages            = { gateway = "tests/testdata/package.zip", rotate = "tests/testdata/package.zip" }
   config_file         = "tests/testdata/rotation.yaml"
   deletion_protection = false
+  audit_key           = "arn:aws:kms:eu-west-1:111122223333:alias/audit"
+}
+
+override_data {
+  target = data.aws_kms_key.audit
+  values = { arn = "arn:aws:kms:eu-west-1:111122223333:key/audit" }
 }
 
 override_data {
@@ -93,7 +99,8 @@ run "a_document_with_every_issuer" {
   }
   assert {
     condition = aws_lambda_function.rotate[0].environment[0].variables == tomap({
-      POSTERN_CONFIG = file("tests/testdata/rotation.yaml"), POSTERN_EVENT_BUS = "postern", POSTERN_LEDGER = "postern-rotation", POSTERN_DEPLOYMENT = "postern",
+      POSTERN_CONFIG    = file("tests/testdata/rotation.yaml"), POSTERN_EVENT_BUS = "postern", POSTERN_LEDGER = "postern-rotation", POSTERN_DEPLOYMENT = "postern",
+      POSTERN_AUDIT_KEY = "arn:aws:kms:eu-west-1:111122223333:alias/audit",
     })
     error_message = "it gets the gateway's document, the bus, the ledger and the deployment's name"
   }
@@ -148,9 +155,13 @@ run "a_document_with_every_issuer" {
   }
   assert {
     condition = one([for s in jsondecode(aws_iam_role_policy.rotate[0].policy).Statement : s.Condition if s.Sid == "PlatformToken"])["ForAllValues:StringEquals"]["sts:IdentityTokenAudience"] == [
-      "api://AzureADTokenExchange", "https://iam.googleapis.com/projects/123/locations/global/workloadIdentityPools/pool/providers/rotation",
+      "api://AzureADTokenExchange",
     ]
-    error_message = "it shows the platform's token to issuers in other clouds, and not where the gateway alone goes"
+    error_message = "it shows the platform's token to issuers at Azure, and not where the gateway alone goes"
+  }
+  assert {
+    condition     = [for s in jsondecode(aws_iam_role_policy.rotate[0].policy).Statement : [s.Action, s.Resource] if s.Sid == "Signatures"] == [[["kms:GetPublicKey", "kms:Sign"], ["arn:aws:kms:eu-west-1:111122223333:key/audit"]]]
+    error_message = "it may sign with the key that an alias leads to"
   }
   assert {
     condition     = [for s in jsondecode(aws_iam_role_policy.rotate[0].policy).Statement : [s.Action, s.Resource] if s.Sid == "Ledger"] == [[["dynamodb:DeleteItem", "dynamodb:GetItem", "dynamodb:PutItem"], ["arn:aws:dynamodb:eu-west-1:111122223333:table/postern-rotation"]]]
@@ -245,7 +256,7 @@ run "a_document_with_tokens_to_renew_and_no_keys" {
     values = { id = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:client-000001", kms_key_id = "" }
   }
   assert {
-    condition     = [for s in jsondecode(aws_iam_role_policy.rotate[0].policy).Statement : s.Sid] == ["Secrets", "Ledger", "Failed", "NoModels", "Events", "Logs", "NoBearerTokens"]
+    condition     = [for s in jsondecode(aws_iam_role_policy.rotate[0].policy).Statement : s.Sid] == ["Secrets", "Signatures", "Ledger", "Failed", "NoModels", "Events", "Logs", "NoBearerTokens"]
     error_message = "tokens that are renewed take the client's and the cache's secrets, and no secret is replaced"
   }
   assert {

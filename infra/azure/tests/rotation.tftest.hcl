@@ -7,6 +7,7 @@ variables {
   packages            = { gateway = "tests/testdata/package.zip", rotate = "tests/testdata/package.zip" }
   config_file         = "tests/testdata/rotation.yaml"
   deletion_protection = false
+  audit_key           = "https://my-vault.vault.azure.net/keys/events/0123456789abcdef0123456789abcdef"
   platform = {
     resource_group_name = "rg"
     location            = "westeurope"
@@ -26,6 +27,10 @@ override_resource {
 override_resource {
   target = azurerm_role_definition.rotated
   values = { role_definition_resource_id = "/subscriptions/s/providers/Microsoft.Authorization/roleDefinitions/own-secrets" }
+}
+override_resource {
+  target = azurerm_role_definition.audit
+  values = { role_definition_resource_id = "/subscriptions/s/providers/Microsoft.Authorization/roleDefinitions/own-audit" }
 }
 override_resource {
   target = azurerm_role_definition.account_keys
@@ -60,6 +65,7 @@ run "a_document_with_every_issuer" {
       POSTERN_KEY_VAULT_URL                             = "https://my-vault.vault.azure.net"
       POSTERN_LEDGER                                    = "https://posternr.blob.core.windows.net/ledger"
       POSTERN_ROTATION_SCHEDULE                         = "0 */15 * * * *"
+      POSTERN_AUDIT_KEY                                 = "https://my-vault.vault.azure.net/keys/events/0123456789abcdef0123456789abcdef"
       AzureWebJobsStorage__accountName                  = azurerm_storage_account.rotate[0].name
       AzureWebJobsStorage__credential                   = "managedidentity"
       AzureWebJobsStorage__clientId                     = "00000000-0000-0000-0000-000000000007"
@@ -100,6 +106,10 @@ run "a_document_with_every_issuer" {
   assert {
     condition     = alltrue([for a in azurerm_role_assignment.secrets : a.principal_id == output.gateway_identity && a.role_definition_name == "Key Vault Secrets User"])
     error_message = "the gateway replaces no secret"
+  }
+  assert {
+    condition     = keys(azurerm_role_assignment.audit) == ["/subscriptions/s/resourceGroups/vaults/providers/Microsoft.KeyVault/vaults/my-vault/keys/events"] && azurerm_role_definition.audit[0].permissions[0].data_actions == toset(["Microsoft.KeyVault/vaults/keys/read", "Microsoft.KeyVault/vaults/keys/sign/action"])
+    error_message = "it may sign with the key of the variable"
   }
   assert {
     condition     = azurerm_role_assignment.ledger[0].scope == "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Storage/storageAccounts/posternr/blobServices/default/containers/ledger" && azurerm_role_assignment.ledger[0].role_definition_name == "Storage Blob Data Contributor" && azurerm_role_assignment.ledger[0].principal_id == output.rotation_identity

@@ -7,6 +7,7 @@ variables {
   packages            = { gateway = "tests/testdata/package.zip", rotate = "tests/testdata/package.zip" }
   config_file         = "tests/testdata/rotation.yaml"
   deletion_protection = false
+  audit_key           = "projects/keys-project/locations/europe/keyRings/audit/cryptoKeys/events/cryptoKeyVersions/1"
 }
 
 override_resource {
@@ -41,8 +42,9 @@ run "a_document_with_every_issuer" {
   }
   assert {
     condition = { for e in google_cloud_run_v2_service.rotate[0].template[0].containers[0].env : e.name => e.value } == {
-      POSTERN_CONFIG = file("tests/testdata/rotation.yaml"), POSTERN_EVENT_BUS = "projects/my-project/topics/postern", GOOGLE_CLOUD_PROJECT = "my-project",
-      POSTERN_LEDGER = "gs://my-project-postern-ledger", POSTERN_DEPLOYMENT = "postern",
+      POSTERN_CONFIG    = file("tests/testdata/rotation.yaml"), POSTERN_EVENT_BUS = "projects/my-project/topics/postern", GOOGLE_CLOUD_PROJECT = "my-project",
+      POSTERN_LEDGER    = "gs://my-project-postern-ledger", POSTERN_DEPLOYMENT = "postern",
+      POSTERN_AUDIT_KEY = "projects/keys-project/locations/europe/keyRings/audit/cryptoKeys/events/cryptoKeyVersions/1",
     }
     error_message = "it gets the gateway's document, the bus, the ledger and the deployment's name"
   }
@@ -93,6 +95,10 @@ run "a_document_with_every_issuer" {
   assert {
     condition     = !google_storage_bucket.ledger[0].versioning[0].enabled && google_storage_bucket.ledger[0].soft_delete_policy[0].retention_duration_seconds == 0 && one(one(google_storage_bucket.ledger[0].lifecycle_rule).condition).days_since_custom_time == 1
     error_message = "records go when their time has come, and old states are not kept"
+  }
+  assert {
+    condition     = toset([for m in google_kms_crypto_key_iam_member.audit : "${m.crypto_key_id} ${m.role} ${m.member}"]) == toset([for role in ["signer", "publicKeyViewer"] : "projects/keys-project/locations/europe/keyRings/audit/cryptoKeys/events roles/cloudkms.${role} serviceAccount:postern-rot@my-project.iam.gserviceaccount.com"])
+    error_message = "it may sign with the key of the variable"
   }
   assert {
     condition     = toset([for m in [google_pubsub_topic_iam_member.gateway, google_pubsub_topic_iam_member.rotate[0]] : "${m.topic} ${m.role}"]) == toset(["postern roles/pubsub.publisher"])
