@@ -166,10 +166,18 @@ func (j *Job) load(ctx context.Context, c *Credential) (*record, ledger.Record, 
 		return nil, ledger.Record{}, err
 	}
 	var r record
-	if err := json.Unmarshal(found.Data, &r, json.RejectUnknownMembers(true)); err != nil || r.Format != recordFormat {
+	if err := json.Unmarshal(found.Data, &r, json.RejectUnknownMembers(true)); err != nil || !r.possible() {
 		return nil, ledger.Record{}, fmt.Errorf("ledger record %q: it was written by another version of this function; deploy that one again", recordKey(c.Name))
 	}
 	return &r, found, nil
+}
+
+// mostOrders is more keys than any cycle orders, by whoever makes them.
+const mostOrders = 10_000
+
+// possible reports whether this version can have written the record. Without an owner the keys of all deployments would be its own.
+func (r *record) possible() bool {
+	return r.Format == recordFormat && r.Owner != "" && r.Cycle.Attempt >= 0 && r.Cycle.Attempt < mostOrders
 }
 
 // save writes the record if it is still what was loaded. An event that says what is new is saved with it.

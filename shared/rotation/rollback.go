@@ -14,6 +14,12 @@ import (
 // mostRejections is how often in a row the service rejects the key in use until the old one takes its place again.
 const mostRejections = 4
 
+// back is the cycle in which the previous key becomes current again. What it stages is of its one attempt.
+func (c *cycle) back(actor string) cycle {
+	now := wall()
+	return cycle{Number: c.Number + 1, ID: uuid(), Reason: audit.ReasonRollback, Actor: actor, Started: now, Verified: now, Attempt: 1}
+}
+
 // rollBack makes the previous key current again.
 func (p *pass) rollBack(ctx context.Context) (bool, error) {
 	r := p.r
@@ -41,26 +47,49 @@ func (p *pass) rollBack(ctx context.Context) (bool, error) {
 	case err != nil:
 		return false, because(audit.StepVerify, err)
 	}
-	if inventory.Current.ID != r.Current.Version {
-		if err := p.overrules(ctx, inventory.Current.ID); err != nil {
-			return false, err
-		}
-	}
-	if err := p.holds(); err != nil {
-		return false, err
-	}
-	version, err := p.job.Store.Promote(ctx, p.ref(), secrets.Promotion{To: r.Previous.Version, From: cmp.Or(r.From, inventory.Current.ID)})
+	version, err := p.restore(ctx, inventory, found)
 	switch {
-	case errors.Is(err, secrets.ErrConflict):
-		return false, p.noWayBack(ctx, because(audit.StepPromote, err))
+	case errors.Is(err, secrets.ErrConflict), errors.Is(err, secrets.ErrOccupied):
+		return false, p.noWayBack(ctx, err)
 	case err != nil:
-		return false, because(audit.StepPromote, err)
+		return false, err
 	}
 	if err := p.swap(version); err != nil {
 		return false, err
 	}
 	p.rotated = true
 	return true, p.enter(ctx, Grace)
+}
+
+// restore makes the version of the previous key current again, if an earlier run has not done so.
+func (p *pass) restore(ctx context.Context, inventory secrets.Inventory, old stored) (secrets.Version, error) {
+	r := p.r
+	if inventory.Current.ID != r.Current.Version && inventory.Current.ID != "" {
+		now, err := p.read(ctx, inventory.Current.ID)
+		if err == nil && p.mark(now.key) == r.Previous.Fingerprint {
+			return inventory.Current, nil
+		}
+		if err := p.overrules(ctx, inventory.Current.ID); err != nil {
+			return secrets.Version{}, err
+		}
+	}
+	to := r.Previous.Version
+	if inventory.Previous.ID != to {
+		// Stores go back to the version before the current one alone. Where somebody else's has come in between, the key is stored anew.
+		staged, err := p.job.Store.Stage(ctx, p.ref(), secrets.Candidate{Cycle: r.Cycle.stage(r.Cycle.Attempt), Value: old.whole})
+		if err != nil {
+			return secrets.Version{}, because(audit.StepStage, err)
+		}
+		to = staged.ID
+	}
+	if err := p.holds(); err != nil {
+		return secrets.Version{}, err
+	}
+	version, err := p.job.Store.Promote(ctx, p.ref(), secrets.Promotion{To: to, From: cmp.Or(r.From, inventory.Current.ID)})
+	if err != nil {
+		return secrets.Version{}, because(audit.StepPromote, err)
+	}
+	return version, nil
 }
 
 // overrules tells an operator of a key of somebody else's that the old one takes the place of.
@@ -140,7 +169,6 @@ func (p *pass) unproven(ctx context.Context, current string, cause error) (bool,
 		}
 	}
 	p.job.log(ctx, slog.LevelWarn, "the key in use is rejected, so the old one becomes current again", p.c)
-	r.Cycle = cycle{Number: r.Cycle.Number + 1, ID: uuid(), Reason: audit.ReasonRollback, Started: wall(), Verified: wall()}
-	r.From = current
+	r.Cycle, r.From = r.Cycle.back(""), current
 	return false, p.enter(ctx, RollingBack)
 }

@@ -76,6 +76,12 @@ type schedule struct {
 	kind    kind
 	faults  func() func(string) fault
 	forgets bool
+	// before brings the world to where the faults begin. Nil lets the first key be due.
+	before func(ctx context.Context, w *world)
+	// through takes the world from there to rest. Nil is to run at every tick.
+	through func(ctx context.Context, w *world, faults func(string) fault) error
+	// wrong is what is wrong at rest. Nil is what is wrong after one cycle.
+	wrong func(w *world) []string
 }
 
 // try takes a world through a schedule and returns what is wrong at its end.
@@ -84,23 +90,70 @@ func (s schedule) try(t *testing.T) (wrong []string, log string) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(s.kind)
 		w.forgets = s.forgets
-		w.due()
-		if _, err := w.rest(t.Context(), s.faults()); err != nil {
+		before, through, end := s.before, s.through, s.wrong
+		if before == nil {
+			before = func(context.Context, *world) { w.due() }
+		}
+		if through == nil {
+			through = func(ctx context.Context, w *world, faults func(string) fault) error {
+				_, err := w.rest(ctx, faults)
+				return err
+			}
+		}
+		if end == nil {
+			end = (*world).atRest
+		}
+		before(t.Context(), w)
+		if err := through(t.Context(), w, s.faults()); err != nil {
 			wrong = append(wrong, err.Error())
 		}
-		wrong = append(wrong, w.atRest()...)
+		wrong = append(wrong, end(w)...)
 		log = w.last()
 	})
 	return wrong, log
 }
 
-// calls is how many calls a cycle without faults takes.
-func (k kind) calls(t *testing.T) int {
+// calls is how many calls it takes without faults.
+func (s schedule) calls(t *testing.T) int {
+	t.Helper()
 	calls := 0
-	if wrong, log := (schedule{kind: k, faults: func() func(string) fault { return counting(&calls) }}).try(t); len(wrong) > 0 {
+	s.faults = func() func(string) fault { return counting(&calls) }
+	if wrong, log := s.try(t); len(wrong) > 0 {
 		t.Fatal(wrong, log)
 	}
 	return calls
+}
+
+// singles breaks each call once in each way.
+func (s schedule) singles(t *testing.T) {
+	t.Helper()
+	schedules := 0
+	for n := range s.calls(t) {
+		for f := failsBefore; f <= freezes; f++ {
+			schedules++
+			s.faults = func() func(string) fault { return at(n, f) }
+			if wrong, log := s.try(t); len(wrong) > 0 {
+				t.Fatalf("call %d %s: %v\n%s", n, f, wrong, log)
+			}
+		}
+	}
+	t.Logf("%d schedules of one fault", schedules)
+}
+
+// pairs breaks two calls, the second near the first more often than far from it.
+func (s schedule) pairs(t *testing.T, tries int) {
+	t.Helper()
+	calls := s.calls(t)
+	for i := range seeds(tries) {
+		r := rand.New(rand.NewPCG(i, 0))
+		first, f := r.IntN(calls), failsBefore+fault(r.IntN(int(freezes)))
+		second, g := first+1+r.IntN(1+r.IntN(calls)), failsBefore+fault(r.IntN(int(freezes)))
+		s.faults = func() func(string) fault { return both(at(first, f), at(second, g)) }
+		if wrong, log := s.try(t); len(wrong) > 0 {
+			t.Fatalf("-rotation.seed=%d: call %d %s, call %d %s: %v\n%s", i, first, f, second, g, wrong, log)
+		}
+	}
+	t.Logf("%d schedules of two faults", tries)
 }
 
 // each runs a test for every kind of key, beside one another.
@@ -116,37 +169,12 @@ func each(t *testing.T, test func(t *testing.T, k kind)) {
 
 // TestEveryFaultAtEveryCall breaks each call of a cycle once in each way.
 func TestEveryFaultAtEveryCall(t *testing.T) {
-	each(t, func(t *testing.T, k kind) {
-		schedules := 0
-		for n := range k.calls(t) {
-			for f := failsBefore; f <= freezes; f++ {
-				schedules++
-				wrong, log := schedule{kind: k, faults: func() func(string) fault { return at(n, f) }}.try(t)
-				if len(wrong) > 0 {
-					t.Fatalf("call %d %s: %v\n%s", n, f, wrong, log)
-				}
-			}
-		}
-		t.Logf("%d schedules of one fault", schedules)
-	})
+	each(t, func(t *testing.T, k kind) { schedule{kind: k}.singles(t) })
 }
 
-// TestPairsOfFaults breaks two calls, the second near the first more often than far from it.
+// TestPairsOfFaults breaks two calls of a cycle.
 func TestPairsOfFaults(t *testing.T) {
-	each(t, func(t *testing.T, k kind) {
-		calls := k.calls(t)
-		tries := 2 * *tries
-		for i := range seeds(tries) {
-			r := rand.New(rand.NewPCG(i, 0))
-			first, f := r.IntN(calls), failsBefore+fault(r.IntN(int(freezes)))
-			second, g := first+1+r.IntN(1+r.IntN(calls)), failsBefore+fault(r.IntN(int(freezes)))
-			wrong, log := schedule{kind: k, faults: func() func(string) fault { return both(at(first, f), at(second, g)) }}.try(t)
-			if len(wrong) > 0 {
-				t.Fatalf("-rotation.seed=%d: call %d %s, call %d %s: %v\n%s", i, first, f, second, g, wrong, log)
-			}
-		}
-		t.Logf("%d schedules of two faults", tries)
-	})
+	each(t, func(t *testing.T, k kind) { schedule{kind: k}.pairs(t, 2**tries) })
 }
 
 // both is two faults, of which the first wins.
@@ -229,7 +257,7 @@ func (w *world) crowd(ctx context.Context, seed uint64) {
 func TestWithoutTheIntentThereAreOrphans(t *testing.T) {
 	t.Parallel()
 	k := kinds()[0]
-	for n := range k.calls(t) {
+	for n := range (schedule{kind: k}).calls(t) {
 		wrong, _ := schedule{kind: k, forgets: true, faults: func() func(string) fault { return at(n, diesAfter) }}.try(t)
 		if slices.ContainsFunc(wrong, func(line string) bool { return strings.Contains(line, "keys are usable") }) {
 			return

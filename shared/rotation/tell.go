@@ -120,8 +120,13 @@ func (p *pass) sign(ctx context.Context) error {
 	if !changed {
 		return nil
 	}
+	unsigned := p.r.Outbox
 	p.r.Outbox = signed
-	return p.save(ctx)
+	if err := p.save(ctx); err != nil {
+		p.r.Outbox = unsigned // an emergency goes on, and what is not written down must not be published
+		return err
+	}
+	return nil
 }
 
 // classOf says in one word why a step has failed.

@@ -158,7 +158,7 @@ func (j *Job) Rollback(ctx context.Context, request Request) error {
 		case r.Cycle.Emergency, r.Forced.emergency():
 			return fmt.Errorf("the old key was replaced because others may know it: %w", ErrNotPossible)
 		}
-		r.Cycle = cycle{Number: r.Cycle.Number + 1, ID: uuid(), Reason: audit.ReasonRollback, Actor: request.Actor, Started: wall(), Verified: wall()}
+		r.Cycle = r.Cycle.back(request.Actor)
 		r.Phase, r.From, r.Paused, r.Orphaned, r.Failures = RollingBack, "", false, false, failures{}
 		return nil
 	})

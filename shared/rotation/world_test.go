@@ -37,6 +37,10 @@ type world struct {
 	kind kind
 	// forgets has every function's ledger lose intents.
 	forgets bool
+	// tune, when set, changes the job of every function that begins.
+	tune func(*rotation.Job)
+	// retryAfter is for how long the issuer asks to be left alone when it throttles.
+	retryAfter time.Duration
 
 	mu       sync.Mutex
 	keys     []*made
@@ -54,15 +58,20 @@ type world struct {
 	promotions int
 	promoted   time.Time
 	emergency  bool
-	writes     int // effects at the issuer and in the store
-	broken     []string
+	// rush says that people have made a key current that need not work (yet).
+	rush   bool
+	writes int // effects at the issuer and in the store
+	broken []string
 }
 
 // made is a key at the issuer.
 type made struct {
 	id, name, secret  string
 	created, lastUsed time.Time
+	expires           time.Time
 	disabled, revoked bool
+	// rejected says that the service has turned against it.
+	rejected bool
 	// ready is when the service begins to accept it.
 	ready time.Time
 	// foreign says that it is none of the rotation's.
@@ -91,6 +100,8 @@ type kind struct {
 	signs bool
 	// slow is how long the service does not know a new key.
 	slow time.Duration
+	// keeps says that the issuer refuses to end keys, which people do then.
+	keeps bool
 }
 
 func kinds() []kind {
@@ -173,18 +184,18 @@ func (w *world) byID(id string) *made {
 }
 
 func (k *made) works() bool {
-	return k != nil && !k.revoked && !k.disabled && !time.Now().Before(k.ready)
+	return k != nil && !k.revoked && !k.disabled && !k.rejected && !time.Now().Before(k.ready)
 }
 
 // check holds the world to what must be so at every instant: what readers get works. The caller holds the lock.
 func (w *world) check() {
-	if w.emergency || w.kind.traits.Overlap == rotation.InPlace || w.current == "" {
+	if w.emergency || w.rush || w.kind.traits.Overlap == rotation.InPlace || w.current == "" {
 		return
 	}
 	v := w.version(w.current)
 	if v == nil {
 		w.violate("the current version has been dropped")
-	} else if !w.bySecret(v.text).works() {
+	} else if k := w.bySecret(v.text); !k.works() && (k == nil || !k.rejected) {
 		w.violate("the current key does not work")
 	}
 }
@@ -211,6 +222,8 @@ type function struct {
 	dead  bool
 	// forgets has the ledger lose each intent.
 	forgets bool
+	// unchecked says that the world holds something from the start that it must not.
+	unchecked bool
 }
 
 // fault is what happens to one call.
@@ -272,433 +285,17 @@ func (f *function) call(ctx context.Context, name string, effect func() error) (
 		f.mu.Lock()
 	case losesReply, diesAfter:
 		_ = effect()
-		f.check()
+		if !f.unchecked {
+			f.check()
+		}
 		f.dead = f.dead || planned == diesAfter
 		return errLost, false
 	}
 	err = effect()
-	f.check()
+	if !f.unchecked {
+		f.check()
+	}
 	return err, true
-}
-
-// issuer is the issuer as a function reaches it.
-type issuer struct{ *function }
-
-func (i issuer) do(ctx context.Context, op string, effect func() error) error {
-	err, certain := i.call(ctx, op, effect)
-	if err == nil {
-		return nil
-	}
-	if _, ok := errors.AsType[*rotation.Error](err); ok {
-		return err
-	}
-	cause := rotation.ErrUnanswered
-	if certain {
-		cause = rotation.ErrUnavailable
-	}
-	return &rotation.Error{Op: op, Reason: err.Error(), Err: cause}
-}
-
-func (i issuer) Traits() rotation.Traits { return i.kind.traits }
-
-func refuse(op, reason string) error {
-	return &rotation.Error{Op: op, Reason: reason, Err: rotation.ErrRefused}
-}
-
-func (i issuer) Create(ctx context.Context, order rotation.Order) (rotation.Issued, error) {
-	var issued rotation.Issued
-	err := i.do(ctx, "create", func() error {
-		i.writes++
-		switch {
-		case i.kind.traits.Overlap == rotation.TwoSlots:
-			k := i.byID("key1")
-			if order.Current == "key1" {
-				k = i.byID("key2")
-			}
-			i.renew(k)
-			issued = rotation.Issued{Key: rotation.Key{ID: k.id}, Value: secrets.NewValue(k.secret)}
-		case i.kind.traits.Overlap == rotation.InPlace:
-			k := i.keys[0]
-			i.renew(k)
-			issued = rotation.Issued{Key: rotation.Key{ID: order.Name}, Value: secrets.NewValue(k.secret)}
-		case i.kind.traits.MaxLive > 0 && i.live() >= i.kind.traits.MaxLive:
-			return refuse("create", "the owner has as many keys as it may")
-		default:
-			name := order.Name
-			if !i.kind.traits.Named {
-				name = ""
-			}
-			k := i.newKey(name)
-			issued.Key = rotation.Key{ID: k.id, Name: k.name, Created: k.created, Expires: order.Expires}
-			if i.kind.traits.Recovery == rotation.Chosen {
-				k.secret = order.Chosen.Reveal()
-			} else {
-				issued.Value = secrets.NewValue(k.secret)
-			}
-		}
-		return nil
-	})
-	return issued, err
-}
-
-// renew gives a key another secret.
-func (i issuer) renew(k *made) {
-	i.count++
-	k.secret = fmt.Sprintf("secret-%d-%s", i.count, canary)
-}
-
-func (i issuer) live() int {
-	n := 0
-	for _, k := range i.keys {
-		if !k.revoked {
-			n++
-		}
-	}
-	return n
-}
-
-func (i issuer) Find(ctx context.Context, prefix string) ([]rotation.Key, error) {
-	var found []rotation.Key
-	err := i.do(ctx, "find", func() error {
-		for _, k := range i.keys {
-			if !k.revoked && strings.HasPrefix(k.name, prefix) {
-				found = append(found, rotation.Key{ID: k.id, Name: k.name, Created: k.created, LastUsed: k.lastUsed, Disabled: k.disabled})
-			}
-		}
-		return nil
-	})
-	return found, err
-}
-
-func (i issuer) Revoke(ctx context.Context, key rotation.Key) error {
-	return i.do(ctx, "revoke", func() error {
-		k := i.byID(key.ID)
-		if k == nil || k.revoked {
-			return nil
-		}
-		i.writes++
-		i.ended(k)
-		if i.kind.traits.Overlap == rotation.TwoSlots {
-			i.renew(k)
-			return nil
-		}
-		k.revoked = true
-		return nil
-	})
-}
-
-// ended holds the end of a key to the grace.
-func (w *world) ended(k *made) {
-	if v := w.version(w.current); v != nil && w.bySecret(v.text) == k && !w.emergency {
-		w.violate("the current key has been ended")
-	}
-	was := w.version(w.previous) != nil && w.bySecret(w.version(w.previous).text) == k
-	if was && !w.emergency && time.Since(w.promoted) < grace-time.Second {
-		w.violate("the old key has been ended %v after the new one became current", time.Since(w.promoted))
-	}
-}
-
-func (i issuer) Verify(ctx context.Context, value secrets.Value) error {
-	return i.do(ctx, "verify", func() error {
-		for _, k := range i.keys {
-			if k.secret == value.Reveal() && k.works() {
-				return nil
-			}
-		}
-		return &rotation.Error{Op: "verify", Reason: "the key is not accepted", Err: rotation.ErrRejected}
-	})
-}
-
-// The optional parts of an issuer, put together by kind.
-type (
-	disabling   struct{ issuer }
-	identifying struct{ issuer }
-	recovering  struct{ issuer }
-	choosing    struct{ issuer }
-)
-
-func (d disabling) Disable(ctx context.Context, key rotation.Key) error {
-	return d.do(ctx, "disable", func() error {
-		if k := d.byID(key.ID); k != nil && !k.disabled {
-			d.writes++
-			d.ended(k)
-			k.disabled = true
-		}
-		return nil
-	})
-}
-
-func (d disabling) Enable(ctx context.Context, key rotation.Key) error {
-	return d.do(ctx, "enable", func() error {
-		if k := d.byID(key.ID); k != nil {
-			d.writes++
-			k.disabled = false
-		}
-		return nil
-	})
-}
-
-func (i identifying) Identify(ctx context.Context, value secrets.Value) (string, error) {
-	id := ""
-	err := i.do(ctx, "identify", func() error {
-		for _, k := range i.keys {
-			if k.secret == value.Reveal() && !k.revoked {
-				id = k.id
-			}
-		}
-		return nil
-	})
-	return id, err
-}
-
-func (r recovering) Recover(ctx context.Context, key rotation.Key, _ rotation.Order) (secrets.Value, error) {
-	var value secrets.Value
-	err := r.do(ctx, "recover", func() error {
-		k := r.byID(key.ID)
-		if r.kind.traits.Overlap == rotation.InPlace {
-			k = r.keys[0]
-		}
-		if k == nil || k.revoked {
-			return refuse("recover", "there is no such key")
-		}
-		value = secrets.NewValue(k.secret)
-		return nil
-	})
-	return value, err
-}
-
-func (c choosing) Choose(rotation.Order) (secrets.Value, error) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.count++
-	return secrets.NewValue(fmt.Sprintf("secret-%d-%s", c.count, canary)), nil
-}
-
-// issuer returns what the kind's issuer can do and nothing else.
-func (f *function) issuer() rotation.Issuer {
-	i := issuer{f}
-	switch traits := f.kind.traits; {
-	case traits.Overlap == rotation.TwoSlots:
-		return struct {
-			issuer
-			recovering_
-			identifying_
-		}{i, recovering_{recovering{i}}, identifying_{identifying{i}}}
-	case traits.Recovery == rotation.Readable:
-		return struct {
-			issuer
-			recovering_
-		}{i, recovering_{recovering{i}}}
-	case traits.Recovery == rotation.Chosen:
-		return struct {
-			issuer
-			choosing_
-			identifying_
-		}{i, choosing_{choosing{i}}, identifying_{identifying{i}}}
-	case !traits.Named:
-		return struct {
-			issuer
-			disabling_
-			identifying_
-		}{i, disabling_{disabling{i}}, identifying_{identifying{i}}}
-	case f.kind.disables:
-		return struct {
-			issuer
-			disabling_
-		}{i, disabling_{disabling{i}}}
-	}
-	return i
-}
-
-// These show one method each, so that several can be put together.
-type (
-	recovering_  struct{ rotation.Recoverer }
-	identifying_ struct{ rotation.Identifier }
-	choosing_    struct{ rotation.Chooser }
-	disabling_   struct{ rotation.Disabler }
-)
-
-// vault is the secret store as a function reaches it.
-type vault struct{ *function }
-
-func (v vault) do(ctx context.Context, ref secrets.Ref, op string, effect func() error) error {
-	err, _ := v.call(ctx, op, effect)
-	if err == nil {
-		return nil
-	}
-	if _, ok := errors.AsType[*secrets.Error](err); ok {
-		return err
-	}
-	return &secrets.Error{Ref: ref, Op: op, Reason: err.Error(), Err: err}
-}
-
-func fail(ref secrets.Ref, op, reason string, err error) error {
-	return &secrets.Error{Ref: ref, Op: op, Reason: reason, Err: err}
-}
-
-func (v vault) Inspect(ctx context.Context, ref secrets.Ref) (secrets.Inventory, error) {
-	var inventory secrets.Inventory
-	err := v.do(ctx, ref, "inspect", func() error {
-		show := func(id string) secrets.Version {
-			if found := v.version(id); found != nil {
-				return secrets.Version{ID: found.id, Cycle: found.cycle, Created: found.created}
-			}
-			return secrets.Version{}
-		}
-		inventory = secrets.Inventory{Current: show(v.current), Previous: show(v.previous), Staged: show(v.staged)}
-		return nil
-	})
-	return inventory, err
-}
-
-func (v vault) Value(ctx context.Context, ref secrets.Ref, id string) (secrets.Value, error) {
-	var value secrets.Value
-	err := v.do(ctx, ref, "value", func() error {
-		found := v.version(id)
-		if found == nil {
-			return fail(ref, "value", "there is no such version", secrets.ErrNotFound)
-		}
-		value = secrets.NewValue(found.text)
-		return nil
-	})
-	return value, err
-}
-
-func (v vault) Stage(ctx context.Context, ref secrets.Ref, candidate secrets.Candidate) (secrets.Version, error) {
-	var version_ secrets.Version
-	err := v.do(ctx, ref, "stage", func() error {
-		for _, known := range v.versions {
-			if known.cycle != candidate.Cycle {
-				continue
-			}
-			if known.text != candidate.Value.Reveal() || known.dropped {
-				return fail(ref, "stage", "the cycle has staged another value", secrets.ErrConflict)
-			}
-			version_ = secrets.Version{ID: known.id, Cycle: known.cycle, Created: known.created}
-			return nil
-		}
-		if v.version(v.staged) != nil {
-			return fail(ref, "stage", "another version is staged", secrets.ErrOccupied)
-		}
-		v.writes++
-		made := &version{id: fmt.Sprintf("v%d", len(v.versions)), cycle: candidate.Cycle, text: candidate.Value.Reveal(), created: time.Now()}
-		v.versions = append(v.versions, made)
-		v.staged = made.id
-		version_ = secrets.Version{ID: made.id, Cycle: made.cycle, Created: made.created}
-		return nil
-	})
-	return version_, err
-}
-
-func (v vault) Promote(ctx context.Context, ref secrets.Ref, promotion secrets.Promotion) (secrets.Version, error) {
-	var version_ secrets.Version
-	err := v.do(ctx, ref, "promote", func() error {
-		to := v.version(promotion.To)
-		if now := v.version(v.current); v.kind.copies && now != nil && now.from == promotion.To {
-			to = now // it was promoted before
-		} else if v.kind.copies && to != nil && v.current == promotion.From {
-			copied := &version{id: fmt.Sprintf("v%d", len(v.versions)), cycle: to.cycle, from: to.id, text: to.text, created: time.Now()}
-			v.versions = append(v.versions, copied)
-			to.dropped, to, promotion.To = promotion.To == v.staged, copied, copied.id
-			v.staged = ""
-		}
-		switch {
-		case to == nil:
-			return fail(ref, "promote", "there is no such version", secrets.ErrNotFound)
-		case v.current == to.id:
-		case v.current != promotion.From:
-			return fail(ref, "promote", "another version is current", secrets.ErrConflict)
-		default:
-			v.writes++
-			v.promotions++
-			v.promoted = time.Now()
-			v.current, v.previous = promotion.To, v.current
-			if v.staged == promotion.To {
-				v.staged = ""
-			}
-		}
-		version_ = secrets.Version{ID: to.id, Cycle: to.cycle, Created: to.created}
-		return nil
-	})
-	return version_, err
-}
-
-func (v vault) Drop(ctx context.Context, ref secrets.Ref, id string) error {
-	return v.do(ctx, ref, "drop", func() error {
-		found := v.version(id)
-		switch {
-		case found == nil:
-			return nil
-		case v.current == id:
-			return fail(ref, "drop", "it is current", secrets.ErrConflict)
-		}
-		v.writes++
-		found.dropped = true
-		if v.staged == id {
-			v.staged = ""
-		}
-		if v.previous == id {
-			v.previous = ""
-		}
-		return nil
-	})
-}
-
-// rows is the ledger's store as a function reaches it.
-type rows struct{ *function }
-
-func (r rows) do(ctx context.Context, key, op string, effect func() error) error {
-	err, certain := r.call(ctx, "ledger "+op, effect)
-	if err == nil {
-		return nil
-	}
-	if _, ok := errors.AsType[*ledger.Error](err); ok {
-		return err
-	}
-	cause := ledger.ErrUnanswered
-	if certain {
-		cause = ledger.ErrUnavailable
-	}
-	return &ledger.Error{Key: key, Reason: err.Error(), Err: cause}
-}
-
-func (r rows) Read(ctx context.Context, key string) (entry ledger.Entry, err error) {
-	err = r.do(ctx, key, "read", func() (err error) { entry, err = r.ledger.Read(ctx, key); return err })
-	return entry, err
-}
-
-func (r rows) Write(ctx context.Context, key string, entry ledger.Entry) (revision string, err error) {
-	err = r.do(ctx, key, "write", func() (err error) {
-		r.texts = append(r.texts, slices.Clone(entry.Data))
-		revision, err = r.ledger.Write(ctx, key, entry)
-		return err
-	})
-	return revision, err
-}
-
-func (r rows) Remove(ctx context.Context, key string, entry ledger.Entry) error {
-	return r.do(ctx, key, "remove", func() error { return r.ledger.Remove(ctx, key, entry) })
-}
-
-// forgetful is a ledger that never learns that a key is about to be made.
-type forgetful struct{ ledger.Ledger }
-
-func (f forgetful) Save(ctx context.Context, key string, record ledger.Record) (ledger.Record, error) {
-	if bytes.Contains(record.Data, []byte(`"phase":"creating"`)) {
-		return record, nil
-	}
-	return f.Ledger.Save(ctx, key, record)
-}
-
-// bus is the event bus as a function reaches it.
-type bus struct{ *function }
-
-func (b bus) Publish(ctx context.Context, events ...audit.Event) error {
-	err, _ := b.call(ctx, "publish", func() error {
-		b.events = append(b.events, events...)
-		return nil
-	})
-	return err
 }
 
 const credential = "openai"
@@ -713,19 +310,22 @@ func (f *function) job() *rotation.Job {
 	if f.kind.field {
 		ref.Field = "key"
 	}
-	made := f.issuer()
 	var book ledger.Ledger = &ledger.Book{Store: rows{f}}
 	if f.forgets {
 		book = forgetful{book}
 	}
-	return &rotation.Job{
+	job := &rotation.Job{
 		Ledger: book, Store: vault{f}, Audit: bus{f}, Sign: f.signer(), Fingerprints: marks, Deployment: "test",
 		Log: slog.New(slog.NewJSONHandler(&lockedLog{w: f.world}, nil)),
 		Credentials: []rotation.Credential{{
-			Name: credential, Ref: ref, Issuer: made, Verifier: issuer{f}, Every: every, Grace: grace, MaxGrace: 4 * grace, InitialKey: "key-1",
+			Name: credential, Ref: ref, Issuer: f.issuer(), Verifier: issuer{f}, Every: every, Grace: grace, MaxGrace: 4 * grace, InitialKey: "key-1",
 			About: audit.Credential{Issuer: "test", Function: audit.Origin{Cloud: "aws", Name: "rotate"}},
 		}},
 	}
+	if f.tune != nil {
+		f.tune(job)
+	}
+	return job
 }
 
 type lockedLog struct{ w *world }
@@ -802,11 +402,39 @@ func (w *world) atRest() []string {
 	return append(wrong, w.trail()...)
 }
 
-// trail returns what is wrong with the events.
+// trail returns what is wrong with the events of one cycle.
 func (w *world) trail() []string {
+	wrong := w.told()
+	types := map[audit.Type]int{}
+	for _, e := range w.distinct() {
+		types[e.Type]++
+	}
+	if types[audit.TokenRotatedType] != 1 {
+		wrong = append(wrong, fmt.Sprintf("%d rotations were told", types[audit.TokenRotatedType]))
+	}
+	if types[audit.KeyRevokedType] == 0 {
+		wrong = append(wrong, "no end of a key was told")
+	}
+	return wrong
+}
+
+// distinct are the events without those that were sent again.
+func (w *world) distinct() []audit.Event {
+	var events []audit.Event
+	seen := map[string]bool{}
+	for _, e := range w.events {
+		if !seen[e.ID] {
+			events = append(events, e)
+		}
+		seen[e.ID] = true
+	}
+	return events
+}
+
+// told returns what is wrong with what the world has been told: events that contradict one another or are not a chain, and secrets.
+func (w *world) told() []string {
 	wrong := w.unsigned()
 	seen := map[string]string{}
-	types := map[audit.Type]int{}
 	for _, e := range w.events {
 		text, err := json.Marshal(e)
 		if err != nil {
@@ -819,16 +447,9 @@ func (w *world) trail() []string {
 			continue
 		}
 		seen[e.ID] = string(text)
-		types[e.Type]++
 		if strings.Contains(string(text), canary) {
 			wrong = append(wrong, "a secret is in an event")
 		}
-	}
-	if types[audit.TokenRotatedType] != 1 {
-		wrong = append(wrong, fmt.Sprintf("%d rotations were told", types[audit.TokenRotatedType]))
-	}
-	if types[audit.KeyRevokedType] == 0 {
-		wrong = append(wrong, "no end of a key was told")
 	}
 	for _, text := range w.texts {
 		if bytes.Contains(text, []byte(canary)) {
