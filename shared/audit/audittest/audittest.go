@@ -1,6 +1,6 @@
-// Package audittest is what every publisher of audit events has to pass. A package that publishes on another bus is done when it does.
+// Package audittest is what every publisher of audit events has to pass, and every signer. A package that publishes on another bus is done when it does.
 //
-// The package must not know any bus: what differs is in the [Bus] that a test hands over.
+// The package must not know any bus or key service: what differs is in the [Bus] or the [Key] that a test hands over.
 package audittest
 
 import (

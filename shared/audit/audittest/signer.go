@@ -1,6 +1,7 @@
 package audittest
 
 import (
+	"context"
 	"crypto"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -9,6 +10,7 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -227,4 +229,33 @@ func strangers(t *testing.T, k Key, private crypto.Signer) {
 	}
 	k.BreakSign(Broken{})
 	signs(t, k, private, audit.ES256)
+}
+
+// FuzzSigner: whatever the service answers, no reply makes a signature out of nothing, and no error repeats what it says.
+func FuzzSigner(f *testing.F, connect func(transport http.RoundTripper) (audit.Signer, error)) {
+	for _, status := range []int{200, 400, 401, 403, 404, 503} {
+		f.Add(status, "{}")
+		f.Add(status, `{"__type":"`+Canary+`"}`)
+		f.Add(status, `{"error":{"code":"`+Canary+`","status":"`+Canary+`","innererror":{"code":"`+Canary+`"},"details":[{"reason":"`+Canary+`"}]}}`)
+	}
+	f.Fuzz(func(t *testing.T, status int, body string) {
+		sign, err := connect(answers{status, body})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond) // before a second attempt
+		defer cancel()
+		_, err = sign(ctx, make([]byte, 32))
+		wantError(t, err)
+	})
+}
+
+// answers are the same, whatever is asked.
+type answers struct {
+	status int
+	body   string
+}
+
+func (a answers) RoundTrip(*http.Request) (*http.Response, error) {
+	return &http.Response{StatusCode: a.status, Header: http.Header{}, Body: io.NopCloser(strings.NewReader(a.body))}, nil
 }

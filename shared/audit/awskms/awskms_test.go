@@ -228,6 +228,13 @@ func (h *hosts) RoundTrip(request *http.Request) (*http.Response, error) {
 	return &http.Response{StatusCode: http.StatusTeapot, Header: http.Header{}, Body: http.NoBody}, nil
 }
 
+func FuzzReplies(f *testing.F) {
+	f.Add(200, `{"KeyId":"`+arn+`","PublicKey":"MAA=","SigningAlgorithms":["ECDSA_SHA_256"],"SigningAlgorithm":"ECDSA_SHA_256","Signature":"MAYCAQECAQE="}`)
+	audittest.FuzzSigner(f, func(transport http.RoundTripper) (audit.Signer, error) {
+		return awskms.New(awskms.Options{Key: arn, Authorizer: &audittest.Credentials{}, Transport: transport})
+	})
+}
+
 func TestOptions(t *testing.T) {
 	t.Parallel()
 	transport := &hosts{}

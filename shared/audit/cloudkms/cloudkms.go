@@ -78,7 +78,7 @@ func (k key) AskPublic(ctx context.Context) (*http.Request, error) {
 // ReadPublic implements [audit.RemoteKey].
 func (k key) ReadPublic(reply audit.Reply) (audit.PublicPart, audit.Refusal) {
 	if reply.Status != http.StatusOK {
-		return audit.PublicPart{}, explain(reply, "cloudkms.cryptoKeyVersions.viewPublicKey")
+		return audit.PublicPart{}, explain(reply, "cloudkms.cryptoKeyVersions.viewPublicKey (roles/cloudkms.publicKeyViewer)")
 	}
 	var out struct {
 		Name      string `json:"name"`
@@ -128,7 +128,7 @@ func (k key) AskSignature(ctx context.Context, _ audit.PublicPart, digest []byte
 // ReadSignature implements [audit.RemoteKey].
 func (k key) ReadSignature(reply audit.Reply, public audit.PublicPart) ([]byte, audit.Refusal) {
 	if reply.Status != http.StatusOK {
-		return nil, explain(reply, "cloudkms.cryptoKeyVersions.useToSign")
+		return nil, explain(reply, "cloudkms.cryptoKeyVersions.useToSign (roles/cloudkms.signer)")
 	}
 	var out struct {
 		Name                 string `json:"name"`
@@ -155,7 +155,7 @@ func explain(reply audit.Reply, permission string) audit.Refusal {
 	case status == "PERMISSION_DENIED" && reasons == "SERVICE_DISABLED":
 		return audit.Refusal{Reason: "the Cloud KMS API is not enabled in the project; enable cloudkms.googleapis.com there"}
 	case status == "PERMISSION_DENIED":
-		return audit.Refusal{Reason: "this function's service account may not use the key, if there is one of the configured name; it needs " + permission + " (roles/cloudkms.signerVerifier) on it"}
+		return audit.Refusal{Reason: "this function's service account may not use the key, if there is one of the configured name; it needs " + permission + " on it"}
 	case status == "NOT_FOUND":
 		return audit.Refusal{Reason: "Cloud KMS has no key version of the configured name"}
 	case status == "FAILED_PRECONDITION":

@@ -8,6 +8,7 @@ import (
 	"crypto/rsa"
 	"flag"
 	"fmt"
+	"net/http"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -200,6 +201,13 @@ func TestAPublicPartThatWasDamagedIsNotTaken(t *testing.T) {
 		if _, err := w.signer(t)(t.Context(), make([]byte, 32)); err == nil || !strings.Contains(err.Error(), "not what its API describes") {
 			t.Errorf("got %v", err)
 		}
+	})
+}
+
+func FuzzReplies(f *testing.F) {
+	f.Add(200, `{"name":"`+name+`","algorithm":"EC_SIGN_P256_SHA256","pem":"","pemCrc32c":"0","signature":"MAYCAQECAQE=","signatureCrc32c":"3771100744","verifiedDigestCrc32c":true}`)
+	audittest.FuzzSigner(f, func(transport http.RoundTripper) (audit.Signer, error) {
+		return cloudkms.New(cloudkms.Options{Key: name, Authorizer: &audittest.Credentials{}, Transport: transport})
 	})
 }
 

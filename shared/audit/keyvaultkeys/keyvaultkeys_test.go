@@ -201,6 +201,14 @@ func TestPublicPartsThatAreNone(t *testing.T) {
 	}
 }
 
+func FuzzReplies(f *testing.F) {
+	f.Add(200, `{"key":{"kid":"`+id+`","kty":"RSA","key_ops":["sign"],"n":"`+strings.Repeat("_", 342)+`","e":"AQAB"},"kid":"`+id+`","value":"AA"}`)
+	f.Add(200, `{"key":{"kid":"`+id+`","kty":"EC","crv":"P-256","key_ops":["sign"],"x":"AQ","y":"AQ"}}`)
+	audittest.FuzzSigner(f, func(transport http.RoundTripper) (audit.Signer, error) {
+		return keyvaultkeys.New(keyvaultkeys.Options{Key: id, Authorizer: &audittest.Credentials{}, Transport: transport})
+	})
+}
+
 func TestOptionsAreChecked(t *testing.T) {
 	t.Parallel()
 	for name, options := range map[string]keyvaultkeys.Options{
