@@ -16,10 +16,10 @@ E2E := localdev/e2e
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## Run all three gateways here, against stand-ins for the clouds
+run: ## Run all functions here, against stand-ins for the clouds
 	go run ./localdev $(ARGS)
 
-demo: ## One chat per cloud, plain and streamed, and who signed it
+demo: ## Per cloud: a chat, plain and streamed, who signed it, and a rotation
 	go run ./localdev demo $(ARGS)
 
 # As the functions are deployed. Lambda is cheaper on arm64; the other two
@@ -59,7 +59,7 @@ $(E2E)/node_modules/.package-lock.json: $(E2E)/package-lock.json $(E2E)/package.
 	cd $(E2E) && npm ci
 	@touch $@
 
-bench: ## Cold start, CPU, memory and size, as ratios to bare servers
+bench: ## Cold start, CPU, memory, size, and a rotation under load
 	go test -run '^$$' -bench . -timeout 30m ./localdev/bench
 	go test -run '^$$' -bench . -benchmem -benchtime 0.3s ./functions/kit ./shared/...
 

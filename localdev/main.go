@@ -1,7 +1,7 @@
 // Command localdev runs Postern on one machine.
 //
-//	go run ./localdev          all gateways, against stand-ins for the clouds
-//	go run ./localdev demo     one chat per cloud, plain and streamed, then exit
+//	go run ./localdev          all functions, against stand-ins for the clouds
+//	go run ./localdev demo     one chat per cloud, plain and streamed, and one rotation, then exit
 //
 // has commands about documents, which start nothing:
 //

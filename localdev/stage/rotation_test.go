@@ -16,6 +16,8 @@ import (
 	"github.com/openai/openai-go/v3"
 	"github.com/openai/openai-go/v3/option"
 
+	"github.com/postern-ai/postern/localdev/fake/fault"
+	"github.com/postern-ai/postern/localdev/fake/faultplan"
 	"github.com/postern-ai/postern/localdev/fake/keyring"
 	"github.com/postern-ai/postern/localdev/fake/oidc"
 	"github.com/postern-ai/postern/shared/audit"
@@ -68,6 +70,7 @@ func (s *Stage) do(t *testing.T, cloud string, c Command) string {
 type standing struct {
 	Credential, Phase string
 	Failures          int
+	Unpublished       int
 	Class             string `json:"error_class"`
 	Current, Previous struct {
 		ID string `json:"key_id"`
@@ -348,5 +351,65 @@ func TestSecretsManagerRotatesByItself(t *testing.T) {
 	}
 	if again, _ := current(); again != version || s.standing(t, AWS, StoredKey).Current != now.Current {
 		t.Errorf("within the grace it was rotated again, to %s", again)
+	}
+}
+
+// TestARotationWaitsForItsBus: a key takes the place of another one only together
+// with its event, which is told when the bus is there again. Until then the old
+// key does not end, and requests are served.
+func TestARotationWaitsForItsBus(t *testing.T) {
+	t.Parallel()
+	s, _ := own(t, Options{})
+	buses := map[string]*faultplan.Plan{
+		AWS: &s.services.stores.eventBridge.Faults, GCP: &s.services.stores.pubSub.Faults, Azure: &s.services.stores.eventGrid.Faults,
+	}
+	for _, cloud := range Clouds() {
+		bus := buses[cloud].Before("")
+		bus.Set(fault.Fault{Status: http.StatusForbidden})
+		text, err := s.Rotate(t.Context(), cloud, Command{Verb: "force", Credential: StoredKey})
+		if err == nil || anyKey.MatchString(err.Error()) || bus.Calls() == 0 {
+			t.Errorf("%s: without a bus: %s, %v", cloud, text, err)
+		}
+		now := s.standing(t, cloud, StoredKey)
+		if now.Phase != "grace" || now.Unpublished != 1 || len(s.told(t, cloud)) != 0 {
+			t.Errorf("%s: it stands at %+v", cloud, now)
+		}
+		s.signedBy(t, cloud, now.Current.ID)
+		bus.Clear()
+		if got := s.do(t, cloud, Command{}); got != "pending grace" {
+			t.Errorf("%s: with the bus again: %s", cloud, got)
+		}
+		if got := kinds(s.told(t, cloud), "reason"); !slices.Equal(got, []string{"ROTATED manual"}) || s.standing(t, cloud, StoredKey).Unpublished != 0 {
+			t.Errorf("%s: told %q", cloud, got)
+		}
+	}
+}
+
+// TestOperatorsPauseAndGoBack has a rotation wait, go on, and be undone.
+func TestOperatorsPauseAndGoBack(t *testing.T) {
+	t.Parallel()
+	s, _ := own(t, Options{})
+	for _, cloud := range Clouds() {
+		for _, step := range []struct{ verb, want string }{
+			{"pause", "pending idle"}, {"rotate", "pending idle"}, {"force", ""}, {"resume", "not_due idle"}, {"force", "rotated grace"},
+			{"rollback", "rotated grace"}, {"rotate", "pending grace"},
+		} {
+			if step.want == "" {
+				if text, err := s.Rotate(t.Context(), cloud, Command{Verb: step.verb, Credential: StoredKey}); err == nil || !strings.Contains(err.Error(), "resume it first") {
+					t.Errorf("%s: %s: %s, %v", cloud, step.verb, text, err)
+				}
+				continue
+			}
+			if got := s.do(t, cloud, Command{Verb: step.verb, Credential: StoredKey}); got != step.want {
+				t.Fatalf("%s: %s: %s", cloud, step.verb, got)
+			}
+		}
+		if now := s.standing(t, cloud, StoredKey); now.Current.ID != s.services.initial[cloud] || now.Previous.ID == "" {
+			t.Errorf("%s: it stands at %+v", cloud, now)
+		}
+		s.signedBy(t, cloud, s.services.initial[cloud])
+		if got := kinds(s.told(t, cloud), "reason"); !slices.Equal(got, []string{"ROTATED manual", "ROTATED rollback"}) {
+			t.Errorf("%s: told %q", cloud, got)
+		}
 	}
 }
