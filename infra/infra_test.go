@@ -153,6 +153,25 @@ func TestTheDocumentsOfTestsAndExamplesHaveTheirRecords(t *testing.T) {
 	}
 }
 
+// What the federation modules read are documents of gateways in other clouds.
+func TestTheDocumentsOfGatewaysInOtherCloudsLoadThere(t *testing.T) {
+	t.Parallel()
+	for _, cloud := range clouds {
+		names, err := filepath.Glob(filepath.Join(string(cloud), "federation", "tests", "testdata", "*.yaml"))
+		if err != nil || len(names) == 0 {
+			t.Fatalf("%d documents: %v", len(names), err)
+		}
+		for _, name := range names {
+			record := check.NewRecord([]byte(read(t, name)))
+			for there, wrong := range map[config.Cloud][]string{config.AWS: record.AWS, config.GCP: record.GCP, config.Azure: record.Azure} {
+				if there != cloud && len(wrong) > 0 {
+					t.Errorf("%s on %s: %v", name, there, wrong)
+				}
+			}
+		}
+	}
+}
+
 // A plan says of a document that no function would load what the function would say.
 func TestAPlanRefusesADocumentInTheLoadersWords(t *testing.T) {
 	t.Parallel()

@@ -22,7 +22,7 @@ tar --exclude=.terraform --exclude=.terraform.lock.hcl --exclude='*.tfstate*' -c
 cd "$work"
 
 terraform fmt -no-color -check -diff -recursive
-for module in aws gcp azure example/aws example/gcp example/azure; do
+for module in {,example/}{aws,gcp,azure} {aws,gcp,azure}/federation; do
   echo "== $module"
   if ! log=$(terraform -chdir="$module" init -no-color -backend=false -input=false 2>&1); then
     echo "$log" >&2

@@ -13,6 +13,11 @@ output "gateway_identity" {
   value       = aws_iam_role.gateway.arn
 }
 
+output "gateway_token" {
+  description = "Whose token the gateway shows to other clouds, for their federation modules."
+  value       = { cloud = "aws", issuer = null, subject = aws_iam_role.gateway.arn }
+}
+
 output "invoke_command" {
   description = "A chat from the command line."
   value       = "curl -N ${local.url}/chat/completions ${local.auth} -H 'Content-Type: application/json' -d '{\"model\":\"${local.example_model}\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'"

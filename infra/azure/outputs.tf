@@ -13,6 +13,11 @@ output "gateway_identity" {
   value       = local.gateway
 }
 
+output "gateway_token" {
+  description = "Whose token the gateway shows to other clouds, for their federation modules."
+  value       = { cloud = "azure", issuer = "https://sts.windows.net/${data.azurerm_client_config.this.tenant_id}/", subject = local.gateway }
+}
+
 output "invoke_command" {
   description = "A chat from the command line."
   value       = "curl -N ${local.url}/chat/completions -H \"Authorization: Bearer ${local.token}\" -H 'Content-Type: application/json' -d '{\"model\":\"${local.example_model}\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'"

@@ -3,8 +3,8 @@ terraform {
   required_providers {
     azurerm = {
       source = "hashicorp/azurerm"
-      # 4.21 knows apps on Flex Consumption plans.
-      version = ">= 4.21, < 6"
+      # 5.0 has the system topics of Event Grid by their present names.
+      version = ">= 5.0, < 6"
     }
   }
 }

@@ -14,6 +14,11 @@ output "gateway_identity" {
   value       = google_service_account.gateway.email
 }
 
+output "gateway_token" {
+  description = "Whose token the gateway shows to other clouds, for their federation modules."
+  value       = { cloud = "gcp", issuer = "https://accounts.google.com", subject = google_service_account.gateway.unique_id }
+}
+
 output "invoke_command" {
   description = "A chat from the command line."
   value       = "curl -N ${local.url}/chat/completions -H \"Authorization: Bearer ${local.token}\" -H 'Content-Type: application/json' -d '{\"model\":\"${local.example_model}\",\"stream\":true,\"messages\":[{\"role\":\"user\",\"content\":\"Hello\"}]}'"

@@ -77,6 +77,10 @@ run "a_document_with_token_callers" {
     error_message = "there is a dashboard of requests and events"
   }
   assert {
+    condition     = output.gateway_token.subject == output.gateway_identity && output.gateway_token.cloud == "aws"
+    error_message = "other clouds are told whose token they get"
+  }
+  assert {
     condition     = output.event_bus == "postern"
     error_message = "the bus has the deployment's name"
   }

@@ -89,6 +89,10 @@ run "a_document_with_token_callers" {
     error_message = "there is a dashboard of requests and events"
   }
   assert {
+    condition     = output.gateway_token == { cloud = "azure", issuer = "https://sts.windows.net/00000000-0000-0000-0000-00000000000d/", subject = output.gateway_identity }
+    error_message = "other clouds are told whose token they get"
+  }
+  assert {
     condition     = output.event_bus == "https://postern.westeurope-1.eventgrid.azure.net/api/events"
     error_message = "the bus is the topic"
   }

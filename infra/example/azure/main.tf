@@ -6,7 +6,7 @@ terraform {
   required_providers {
     azurerm = {
       source  = "hashicorp/azurerm"
-      version = ">= 4.21, < 6"
+      version = ">= 5.0, < 6"
     }
   }
 }
@@ -83,6 +83,10 @@ output "gateway_url" {
 
 output "gateway_identity" {
   value = module.postern.gateway_identity
+}
+
+output "gateway_token" {
+  value = module.postern.gateway_token
 }
 
 output "invoke_command" {

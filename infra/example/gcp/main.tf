@@ -36,6 +36,10 @@ output "gateway_identity" {
   value = module.postern.gateway_identity
 }
 
+output "gateway_token" {
+  value = module.postern.gateway_token
+}
+
 output "invoke_command" {
   value = module.postern.invoke_command
 }

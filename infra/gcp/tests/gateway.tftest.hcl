@@ -69,6 +69,10 @@ run "a_document_with_token_callers" {
     error_message = "there is a dashboard of requests and events"
   }
   assert {
+    condition     = output.gateway_token == { cloud = "gcp", issuer = "https://accounts.google.com", subject = google_service_account.gateway.unique_id }
+    error_message = "other clouds are told whose token they get"
+  }
+  assert {
     condition     = output.event_bus == "projects/my-project/topics/postern"
     error_message = "the bus is the topic"
   }

@@ -1,7 +1,7 @@
 # What the tests of this module and of its example take Azure to answer.
 
 mock_data "azurerm_client_config" {
-  defaults = { subscription_id = "00000000-0000-0000-0000-000000000001" }
+  defaults = { subscription_id = "00000000-0000-0000-0000-000000000001", tenant_id = "00000000-0000-0000-0000-00000000000d" }
 }
 mock_resource "azurerm_user_assigned_identity" {
   defaults = {
