@@ -1,9 +1,11 @@
 locals {
   alarms = merge(
     {
-      server-errors = { metric = "Url5xxCount", threshold = var.alarms.server_errors, what = "The gateway answers requests with server errors." }
-      crashes       = { metric = "Errors", threshold = 1, what = "The gateway ends unexpectedly, or takes longer than it may." }
-      throttles     = { metric = "Throttles", threshold = 1, what = "The gateway has no instance left for a request." }
+      server-errors = merge({ threshold = var.alarms.server_errors, what = "The gateway answers requests with server errors." },
+        try({ namespace = "AWS/ApiGateway", metric = "5xx", dimensions = { ApiId = aws_apigatewayv2_api.gateway[0].id } }, { metric = "Url5xxCount" }),
+      )
+      crashes   = { metric = "Errors", threshold = 1, what = "The gateway ends unexpectedly, or takes longer than it may." }
+      throttles = { metric = "Throttles", threshold = 1, what = "The gateway has no instance left for a request." }
     },
     { for name, sign in local.signs : name => { namespace = local.namespace, metric = name, what = sign.what } },
     { for name, alarm in {

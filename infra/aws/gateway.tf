@@ -4,11 +4,14 @@ locals {
   # so a document with both kinds of callers cannot work there.
   authorization = length(var.callers) > 0 ? "AWS_IAM" : "NONE"
   # By a name that is known before the principal is.
-  principals = (
+  principals = local.fronted ? {} : (
     local.authorization == "NONE" ? { "*" = "*" } :
     local.requires_mfa ? { mfa = aws_iam_role.callers[0].arn } :
     { for c in var.callers : c => c }
   )
+
+  # Client certificates are checked by an API in front, and nobody gets past it.
+  fronted = contains(local.fronts, "api_gateway")
 
   environment = merge(
     { POSTERN_CONFIG = local.text, POSTERN_EVENT_BUS = aws_cloudwatch_event_bus.this.name, POSTERN_DEPLOYMENT = var.name },
@@ -82,6 +85,14 @@ resource "aws_lambda_function" "gateway" {
       error_message = local.admission
     }
     precondition {
+      condition     = local.fronted == (var.platform.api_gateway != null)
+      error_message = "The document has fronts.api_gateway exactly when platform.api_gateway describes it: ${local.fronted ? "give platform.api_gateway, or remove the front" : "declare the front, or remove platform.api_gateway"}."
+    }
+    precondition {
+      condition     = !(local.fronted && length(var.callers) > 0)
+      error_message = "With fronts.api_gateway there is no function URL that IAM callers could call: remove the variable callers."
+    }
+    precondition {
       condition     = !(local.token_callers && length(var.callers) > 0)
       error_message = "A function URL with IAM takes the Authorization header for itself: have callers in the document or platform_callers with the variable callers, not both."
     }
@@ -102,6 +113,7 @@ resource "aws_lambda_alias" "live" {
 }
 
 resource "aws_lambda_function_url" "gateway" {
+  count              = local.fronted ? 0 : 1
   function_name      = aws_lambda_function.gateway.function_name
   qualifier          = aws_lambda_alias.live.name
   authorization_type = local.authorization

@@ -42,6 +42,16 @@ variable "platform" {
   description = "What only this cloud asks for (see the README)."
   type = object({
     architecture = optional(string, "arm64")
+    # An API with a domain of its own, whose callers show client certificates. It
+    # takes the place of the function URL where the document has
+    # fronts.api_gateway.
+    api_gateway = optional(object({
+      domain_name        = string
+      certificate_arn    = string
+      truststore_uri     = string
+      truststore_version = optional(string)
+      zone_id            = optional(string)
+    }))
   })
   default = {}
   validation {

@@ -102,6 +102,8 @@ resource "azurerm_function_app_flex_consumption" "gateway" {
   http_concurrency                               = 80
   maximum_instance_count                         = local.max_instances
   https_only                                     = true
+  client_certificate_enabled                     = local.certificates
+  client_certificate_mode                        = local.certificates ? "Required" : "Optional"
   webdeploy_publish_basic_authentication_enabled = false
   app_settings                                   = local.settings
 

@@ -16,6 +16,11 @@ locals {
     can(local.parsed.fronts.iap.audience) || can(local.parsed.fronts.iap.audiences) ||
     anytrue([for front in try(values(local.parsed.fronts), []) : try(front.admit, false)])
   )
+  # What the document says is in front of the function. Identity-Aware Proxy is
+  # what lets callers in then.
+  fronts = try(keys(local.parsed.fronts), [])
+  iap    = local.cloud == "gcp" && contains(local.fronts, "iap")
+
   # The first expression that has a value: [1] takes the list, and fails without
   # a provider.
   entries = try([local.parsed.provider, [local.parsed]][1], local.parsed.upstreams, [])
@@ -98,7 +103,9 @@ locals {
 
   # Why a document cannot be deployed, whichever the cloud.
   admission = (
-    length(var.callers) > 0 && !local.platform_callers ? "The variable callers has an effect only with platform_callers: true in the document." :
+    local.iap && local.platform_callers ? "Identity-Aware Proxy is the only one that may call this gateway: remove platform_callers or fronts.iap." :
+    length(var.callers) == 0 && local.iap ? "The document has fronts.iap, so the variable callers has to say whom Identity-Aware Proxy lets in." :
+    length(var.callers) > 0 && !local.platform_callers && !local.iap ? "The variable callers has an effect only with platform_callers: true in the document." :
     length(var.callers) == 0 && local.platform_callers ? "The document has platform_callers: true, so the variable callers has to say whom the platform admits." :
     length(var.callers) == 0 && !local.token_callers ? "Nobody could call this gateway: describe callers in the document, or set platform_callers: true there and the variable callers." :
     local.rotates && var.packages.rotate == null ? "The document has stored keys or tokens to renew: give packages.rotate, which `make package` has made, too." : ""

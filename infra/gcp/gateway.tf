@@ -6,13 +6,14 @@ locals {
     length(local.acted_as) + length(local.rotation_acted_as) > 0 ? ["iamcredentials"] : [],
     length(local.path_of) > 0 ? ["secretmanager"] : [],
     local.rotates ? ["cloudscheduler"] : [],
+    local.iap ? ["iap"] : [],
     length(local.api_key_projects) > 0 ? ["apikeys"] : [],
   ))
   image = "${local.region}-docker.pkg.dev/${local.project}/${google_artifact_registry_repository.gateway.repository_id}/gateway"
   environment = merge(
     { POSTERN_CONFIG = local.text, POSTERN_EVENT_BUS = google_pubsub_topic.events.id, POSTERN_DEPLOYMENT = var.name, GOOGLE_CLOUD_PROJECT = local.project },
     # The invoker check below is on for these callers and nobody else.
-    length(var.callers) > 0 ? { POSTERN_PLATFORM_IAM = "true" } : {},
+    length(var.callers) > 0 && !local.iap ? { POSTERN_PLATFORM_IAM = "true" } : {},
   )
 }
 
@@ -105,6 +106,7 @@ resource "google_cloud_run_v2_service" "gateway" {
   name                = local.service
   description         = "OpenAI-compatible gateway without stored keys"
   ingress             = "INGRESS_TRAFFIC_ALL"
+  iap_enabled         = local.iap
   deletion_protection = false
   labels              = var.tags
 
@@ -152,6 +154,10 @@ resource "google_cloud_run_v2_service" "gateway" {
       error_message = local.admission
     }
     precondition {
+      condition     = !local.iap || contains(try(local.parsed.fronts.iap.audiences, [local.parsed.fronts.iap.audience], []), local.iap_audience)
+      error_message = "Assertions of Identity-Aware Proxy are for this service here: give fronts.iap the audience ${local.iap_audience}."
+    }
+    precondition {
       condition     = length(local.text) <= 32768
       error_message = "A variable of a Cloud Run service has 32 KB: shorten the document."
     }
@@ -169,12 +175,12 @@ resource "google_cloud_run_v2_service" "gateway" {
 
 # Whom the invoker check lets in.
 resource "google_cloud_run_v2_service_iam_member" "invoker" {
-  for_each = length(var.callers) > 0 ? var.callers : toset(["allUsers"])
+  for_each = local.invokers
   project  = local.project
   location = local.region
   name     = google_cloud_run_v2_service.gateway.name
   role     = "roles/run.invoker"
-  member   = each.value
+  member   = local.iap ? local.iap_agent : each.value
 }
 
 # The services' logs have a bucket of their own, with a retention of their own.

@@ -1,7 +1,7 @@
 locals {
   url = "${google_cloud_run_v2_service.gateway.uri}/v1"
   # The invoker check takes Google's identity tokens.
-  token = length(var.callers) > 0 ? "$(gcloud auth print-identity-token)" : "$TOKEN"
+  token = length(var.callers) > 0 && !local.iap ? "$(gcloud auth print-identity-token)" : "$TOKEN"
 }
 
 output "gateway_url" {

@@ -129,7 +129,7 @@ resource "google_cloud_scheduler_job" "rotate" {
 # Secret Manager may start a rotation too, where a secret's own rotation names the
 # topic of these notices.
 data "google_project" "this" {
-  count      = local.notices
+  count      = local.notices > 0 || local.iap ? 1 : 0
   project_id = local.project
 }
 

@@ -3,8 +3,8 @@ terraform {
   required_providers {
     google = {
       source = "hashicorp/google"
-      # 6.11 builds functions from source as Cloud Run services.
-      version = ">= 6.11, < 8"
+      # 7.0 has Identity-Aware Proxy on Cloud Run services.
+      version = ">= 7.0, < 8"
     }
   }
 }

@@ -9,7 +9,7 @@ variables {
 
 run "a_document_with_token_callers" {
   assert {
-    condition     = aws_lambda_function_url.gateway.invoke_mode == "RESPONSE_STREAM" && aws_lambda_function_url.gateway.authorization_type == "NONE"
+    condition     = aws_lambda_function_url.gateway[0].invoke_mode == "RESPONSE_STREAM" && aws_lambda_function_url.gateway[0].authorization_type == "NONE"
     error_message = "the URL streams, and leaves callers to the gateway"
   }
   assert {
@@ -105,7 +105,7 @@ run "a_document_that_is_one_upstream_with_iam_callers" {
     tags               = { team = "platform" }
   }
   assert {
-    condition     = aws_lambda_function_url.gateway.authorization_type == "AWS_IAM"
+    condition     = aws_lambda_function_url.gateway[0].authorization_type == "AWS_IAM"
     error_message = "the URL admits signed calls alone"
   }
   assert {
@@ -310,6 +310,61 @@ run "a_document_with_everything" {
     condition     = aws_lambda_function.gateway.timeout == 95
     error_message = "the function has the time that the document gives a request, and a little more"
   }
+}
+
+run "callers_with_client_certificates" {
+  variables {
+    config_file = "tests/testdata/front.yaml"
+    platform = {
+      api_gateway = { domain_name = "llm.example.com", certificate_arn = "arn:aws:acm:eu-west-1:111122223333:certificate/c", truststore_uri = "s3://trust/ca.pem", zone_id = "Z1" }
+    }
+  }
+  override_resource {
+    target = aws_apigatewayv2_api.gateway
+    values = { execution_arn = "arn:aws:execute-api:eu-west-1:111122223333:api" }
+  }
+  override_resource {
+    target = aws_apigatewayv2_domain_name.gateway
+    values = { domain_name_configuration = { target_domain_name = "d-1.execute-api.eu-west-1.amazonaws.com", hosted_zone_id = "Z2" } }
+  }
+  assert {
+    condition     = aws_apigatewayv2_domain_name.gateway[0].domain_name == "llm.example.com" && aws_apigatewayv2_domain_name.gateway[0].mutual_tls_authentication[0].truststore_uri == "s3://trust/ca.pem"
+    error_message = "the domain wants a client certificate"
+  }
+  assert {
+    condition     = aws_apigatewayv2_api.gateway[0].disable_execute_api_endpoint && length(aws_lambda_function_url.gateway) + length(aws_lambda_permission.url) + length(aws_lambda_permission.invoke) == 0
+    error_message = "nobody gets past the domain"
+  }
+  assert {
+    condition     = aws_lambda_permission.api[0].principal == "apigateway.amazonaws.com" && aws_lambda_permission.api[0].source_arn == "arn:aws:execute-api:eu-west-1:111122223333:api/*" && aws_apigatewayv2_integration.gateway[0].payload_format_version == "2.0"
+    error_message = "this API may call the function, in the format that it takes"
+  }
+  assert {
+    condition     = output.gateway_url == "https://llm.example.com/v1" && strcontains(output.invoke_command, "--cert client.pem") && aws_route53_record.gateway[0].name == "llm.example.com"
+    error_message = "the address is the domain"
+  }
+  assert {
+    condition     = aws_cloudwatch_metric_alarm.this["server-errors"].namespace == "AWS/ApiGateway"
+    error_message = "server errors are counted where callers see them"
+  }
+}
+
+run "certificates_that_nobody_would_check_are_refused" {
+  command = plan
+  variables {
+    config_file = "tests/testdata/front.yaml"
+  }
+  expect_failures = [aws_lambda_function.gateway]
+}
+
+run "an_api_that_the_document_does_not_know_is_refused" {
+  command = plan
+  variables {
+    platform = {
+      api_gateway = { domain_name = "llm.example.com", certificate_arn = "arn:aws:acm:eu-west-1:111122223333:certificate/c", truststore_uri = "s3://trust/ca.pem" }
+    }
+  }
+  expect_failures = [aws_lambda_function.gateway]
 }
 
 run "an_upstream_that_lists_no_models_is_refused" {

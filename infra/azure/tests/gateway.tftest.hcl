@@ -43,6 +43,10 @@ run "a_document_with_token_callers" {
     error_message = "the platform admits everybody, over TLS, and leaves callers to the gateway"
   }
   assert {
+    condition     = !azurerm_function_app_flex_consumption.gateway.client_certificate_enabled
+    error_message = "nobody needs a client certificate that the gateway does not ask for"
+  }
+  assert {
     condition     = azurerm_function_app_flex_consumption.gateway.maximum_instance_count == 100 && azurerm_function_app_flex_consumption.gateway.http_concurrency == 80
     error_message = "there are many requests per instance, and a limit of instances"
   }
@@ -176,6 +180,16 @@ run "a_document_with_everything" {
   assert {
     condition     = azurerm_function_app_flex_consumption.gateway.app_settings["POSTERN_KEY_VAULT_URL"] == "https://my-vault.vault.azure.net"
     error_message = "the function knows the vault of references that name none"
+  }
+}
+
+run "callers_with_client_certificates" {
+  variables {
+    config_file = "tests/testdata/front.yaml"
+  }
+  assert {
+    condition     = azurerm_function_app_flex_consumption.gateway.client_certificate_enabled && azurerm_function_app_flex_consumption.gateway.client_certificate_mode == "Required"
+    error_message = "the app wants a client certificate of each caller"
   }
 }
 

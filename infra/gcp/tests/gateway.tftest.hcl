@@ -159,6 +159,43 @@ run "a_document_with_everything" {
   }
 }
 
+run "callers_by_way_of_identity_aware_proxy" {
+  variables {
+    config_file = "tests/testdata/front.yaml"
+    callers     = ["group:apps@example.com"]
+  }
+  assert {
+    condition     = google_cloud_run_v2_service.gateway.iap_enabled && [for m in google_cloud_run_v2_service_iam_member.invoker : m.member] == ["serviceAccount:service-123456789@gcp-sa-iap.iam.gserviceaccount.com"]
+    error_message = "the proxy may call the service, and nobody gets past it"
+  }
+  assert {
+    condition     = [for m in google_iap_web_cloud_run_service_iam_member.caller : "${m.role} ${m.member}"] == ["roles/iap.httpsResourceAccessor group:apps@example.com"]
+    error_message = "the proxy lets the callers in"
+  }
+  assert {
+    condition     = !contains([for e in google_cloud_run_v2_service.gateway.template[0].containers[0].env : e.name], "POSTERN_PLATFORM_IAM") && contains(keys(google_project_service.this), "iap")
+    error_message = "callers are those of the proxy's assertions"
+  }
+}
+
+run "assertions_for_another_service_are_refused" {
+  command = plan
+  variables {
+    name        = "other"
+    config_file = "tests/testdata/front.yaml"
+    callers     = ["group:apps@example.com"]
+  }
+  expect_failures = [google_cloud_run_v2_service.gateway]
+}
+
+run "a_proxy_that_lets_nobody_in_is_refused" {
+  command = plan
+  variables {
+    config_file = "tests/testdata/front.yaml"
+  }
+  expect_failures = [google_cloud_run_v2_service.gateway]
+}
+
 run "a_secret_that_the_function_cannot_read_is_refused" {
   command = plan
   variables {
