@@ -221,8 +221,8 @@ func TestEveryFaultWhileAnOperatorHelps(t *testing.T) {
 					})
 				},
 			}
-			s.singles(t)
-			s.pairs(t, *tries)
+			s.singles(t, sample)
+			s.pairs(t, *tries/2)
 		})
 	}
 }

@@ -204,7 +204,7 @@ func TestEveryFaultInTheStepsOfAStore(t *testing.T) {
 				return err
 			},
 		}
-		s.singles(t)
+		s.singles(t, sample)
 		s.pairs(t, *tries/2)
 	})
 }

@@ -292,8 +292,8 @@ func TestEveryFaultOnTheWayBack(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				s := schedule{kind: k, before: before, wrong: wentBack}
-				s.singles(t)
-				s.pairs(t, *tries/4)
+				s.singles(t, sample)
+				s.pairs(t, *tries/2)
 			})
 		}
 	})
@@ -339,8 +339,8 @@ func TestEveryFaultInAnEmergency(t *testing.T) {
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				s.singles(t)
-				s.pairs(t, *tries/4)
+				s.singles(t, sample)
+				s.pairs(t, *tries/2)
 			})
 		}
 	})

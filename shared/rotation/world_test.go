@@ -368,7 +368,7 @@ func (w *world) rest(ctx context.Context, faults func(string) fault) (int, error
 			return runs, nil
 		}
 		// Ticks that would only find that it is not time yet are left out.
-		time.Sleep(max(tick, time.Until(status.RevokeAfter)))
+		time.Sleep(max(tick, time.Until(status.RevokeAfter), time.Until(status.Retry)))
 	}
 	return 0, fmt.Errorf("no rest after %v: %+v", patient, w.status(ctx))
 }
