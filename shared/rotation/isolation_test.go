@@ -264,3 +264,16 @@ func TestTwoRunsAtOnceAreOneRotation(t *testing.T) {
 		want(t, "promotions", w.promotions, 1)
 	})
 }
+
+func TestAPanicInTheVeryFirstRunIsAFailureLikeOthers(t *testing.T) {
+	play(t, kindOf(unnamed), func(t *testing.T, w *world) {
+		w.tune = func(job *rotation.Job) { job.Store = panicking{job.Store} }
+		w.fails(t, "internal error")
+		want(t, "failures", w.status(t.Context()).Failures, 1)
+	})
+}
+
+// panicking is a store in which something is broken.
+type panicking struct{ secrets.Store }
+
+func (panicking) Inspect(context.Context, secrets.Ref) (secrets.Inventory, error) { panic(canary) }

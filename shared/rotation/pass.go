@@ -324,9 +324,6 @@ func (p *pass) fail(ctx context.Context, cause error) error {
 	if f.Count++; f.Count == 1 {
 		f.Since = now
 	}
-	if failed.class != audit.FailureKeyRejected {
-		f.Rejected = 0
-	}
 	pause := min(longestPause, firstPause<<min(f.Count-1, 20))
 	if p.urgent() {
 		pause = min(pause, urgentPause)

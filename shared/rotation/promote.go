@@ -120,14 +120,15 @@ func (p *pass) replaces(ctx context.Context, current secrets.Version) error {
 		r.From = r.Current.Version
 		return nil
 	}
-	r.From = current.ID
 	if known || current.ID == "" {
+		r.From = current.ID
 		return nil
 	}
 	strange, err := p.strange(ctx, current.ID)
 	if err != nil {
 		return because(audit.StepVerify, err)
 	}
+	r.From = current.ID
 	if !strange {
 		r.Current.Version = current.ID // the same key has been stored again
 		return nil

@@ -136,7 +136,7 @@ type failures struct {
 	Retry time.Time          `json:"retry,omitzero"`
 	Step  audit.Step         `json:"step,omitzero"`
 	Class audit.FailureClass `json:"class,omitzero"`
-	// Rejected counts how often in a row the key in use has been rejected.
+	// Rejected counts how often the key in use has been rejected since it worked. What keeps it from being tried says nothing about it.
 	Rejected int `json:"rejected,omitzero"`
 }
 

@@ -154,6 +154,7 @@ func (p *pass) safe(ctx context.Context) (bool, error) {
 	if _, err := p.prove(ctx, found.key); err != nil {
 		return p.unproven(ctx, inventory.Current.ID, err)
 	}
+	r.Failures.Rejected = 0
 	return true, nil
 }
 

@@ -11,7 +11,7 @@ import (
 	"github.com/postern-ai/postern/shared/secrets"
 )
 
-// mostRejections is how often in a row the service rejects the key in use until the old one takes its place again.
+// mostRejections is how often the service rejects the key in use, and never takes it, until the old one takes its place again.
 const mostRejections = 4
 
 // back is the cycle in which the previous key becomes current again. What it stages is of its one attempt.

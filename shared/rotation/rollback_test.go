@@ -185,15 +185,6 @@ func TestAKeyKeepsItsPlaceUnlessTheOldOneIsBetter(t *testing.T) {
 		"the service does not answer": func(w *world) {
 			w.tune = func(job *rotation.Job) { job.Credentials[0].Verifier = silent{} }
 		},
-		"it is rejected now and then": func(w *world) {
-			n := 0
-			w.tune = func(job *rotation.Job) {
-				if n++; n%2 == 0 {
-					job.Credentials[0].Verifier = silent{}
-				}
-			}
-			w.key().rejected = true
-		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			play(t, kindOf(shownOnce), func(t *testing.T, w *world) {
@@ -210,6 +201,39 @@ func TestAKeyKeepsItsPlaceUnlessTheOldOneIsBetter(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestTroubleElsewhereDoesNotKeepARejectedKeyInItsPlace(t *testing.T) {
+	play(t, kindOf(shownOnce), func(t *testing.T, w *world) {
+		w.begin(t)
+		w.key().rejected = true
+		time.Sleep(grace)
+		for i := range 7 {
+			trouble := failing("value")
+			if i%2 == 0 {
+				trouble = nil
+			}
+			_, _ = w.run(t.Context(), trouble)
+			time.Sleep(2 * time.Hour)
+		}
+		want(t, "key in use", w.key().id, "key-1")
+	})
+}
+
+func TestARejectionIsForgottenWhenTheKeyWorksAgain(t *testing.T) {
+	play(t, kindOf(shownOnce), func(t *testing.T, w *world) {
+		w.begin(t)
+		time.Sleep(grace)
+		for range 5 {
+			w.key().rejected = true
+			w.fails(t, "does not prove itself")
+			time.Sleep(6 * time.Hour)
+			w.key().rejected = false
+			_, _ = w.run(t.Context(), failing("disable"))
+			time.Sleep(6 * time.Hour)
+		}
+		want(t, "key in use", w.key().id, "key-2")
+	})
 }
 
 func TestThereIsNoWayBackToAKeyThatOthersMayKnow(t *testing.T) {

@@ -5,6 +5,11 @@
 // audit.Publisher is told of each step. What a cycle does next is in the ledger before it is done, so that whoever comes after a crash
 // knows what to look for.
 //
+// When the grace is over, the new key has to prove itself once more before the old one ends. If its service goes on rejecting it and takes the
+// old one, the old one becomes current again and the new one is ended: gateways have been living on the old one by then, as they fall back to
+// it, and it is valid anyway, so that nothing gets worse. It is not done when the service does not answer, which says nothing of the key, nor
+// for an old key that others may know. It leads into no loop: the next rotation is as far away as after every other.
+//
 // The package must not know any provider, store or bus by name, nor what a key is used for.
 package rotation
 

@@ -128,6 +128,9 @@ func (p *pass) reap(ctx context.Context) error {
 // unchanged makes sure that no other run has changed the record since this one has.
 func (p *pass) unchanged(ctx context.Context) error {
 	found, err := p.job.Ledger.Load(ctx, recordKey(p.c.Name))
+	if p.saved.Revision == "" && errors.Is(err, ledger.ErrNotFound) {
+		return nil
+	}
 	if err == nil && found.Revision != p.saved.Revision {
 		err = fmt.Errorf("another run has gone on: %w", ledger.ErrConflict)
 	}
