@@ -3,7 +3,6 @@ package rotation_test
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"io/fs"
 	"slices"
 	"strings"
@@ -184,7 +183,7 @@ func (w *world) key() *made { return w.bySecret(w.version(w.current).text) }
 
 // people stores a key of their own as the current one.
 func (w *world) people(text string) *version {
-	v := &version{id: fmt.Sprintf("v%d", len(w.versions)), text: text, created: time.Now()}
+	v := &version{id: w.nextID(), text: text, created: time.Now()}
 	w.versions = append(w.versions, v)
 	w.current, w.previous = v.id, w.current
 	return v
@@ -192,7 +191,7 @@ func (w *world) people(text string) *version {
 
 // pend stages a version as people do.
 func (w *world) pend(text string) *version {
-	v := &version{id: fmt.Sprintf("v%d", len(w.versions)), cycle: "5e9a2c34-1111-4222-8333-444455556666", text: text, created: time.Now()}
+	v := &version{id: w.nextID(), cycle: "5e9a2c34-1111-4222-8333-444455556666", text: text, created: time.Now()}
 	w.versions = append(w.versions, v)
 	w.staged = v.id
 	return v

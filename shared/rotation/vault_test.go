@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"time"
 
@@ -80,7 +79,7 @@ func (v vault) Stage(ctx context.Context, ref secrets.Ref, candidate secrets.Can
 			return fail(ref, "stage", "another version is staged", secrets.ErrOccupied)
 		}
 		v.writes++
-		made := &version{id: fmt.Sprintf("v%d", len(v.versions)), cycle: candidate.Cycle, text: candidate.Value.Reveal(), created: time.Now()}
+		made := &version{id: v.nextID(), cycle: candidate.Cycle, text: candidate.Value.Reveal(), created: time.Now()}
 		v.versions = append(v.versions, made)
 		v.staged = made.id
 		version_ = secrets.Version{ID: made.id, Cycle: made.cycle, Created: made.created}
@@ -93,7 +92,7 @@ func (v vault) Promote(ctx context.Context, ref secrets.Ref, promotion secrets.P
 	var version_ secrets.Version
 	err := v.do(ctx, ref, "promote", func() error {
 		to, now := v.version(promotion.To), v.version(v.current)
-		if v.kind.copies && now != nil && now.from == promotion.To {
+		if v.kind.copies && now != nil && now.from != "" && now.from == promotion.To {
 			to = now // it was promoted before
 		}
 		switch {
@@ -112,7 +111,7 @@ func (v vault) Promote(ctx context.Context, ref secrets.Ref, promotion secrets.P
 				v.staged, to.dropped = "", v.kind.copies
 			}
 			if v.kind.copies {
-				to = &version{id: fmt.Sprintf("v%d", len(v.versions)), cycle: to.cycle, from: to.id, text: to.text, created: time.Now()}
+				to = &version{id: v.nextID(), cycle: to.cycle, from: to.id, text: to.text, created: time.Now()}
 				v.versions = append(v.versions, to)
 			}
 			v.current, v.previous = to.id, v.current

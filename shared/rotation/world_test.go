@@ -48,6 +48,7 @@ type world struct {
 	current  string
 	previous string
 	staged   string
+	suffix   string // what the ids of versions end with
 	ledger   ledgertest.Memory
 	texts    [][]byte // all that the ledger has ever held
 	events   []audit.Event
@@ -154,6 +155,9 @@ func (w *world) store(k *made) string {
 	}
 	return k.secret
 }
+
+// nextID returns the id of the next version.
+func (w *world) nextID() string { return fmt.Sprintf("v%d%s", len(w.versions), w.suffix) }
 
 func (w *world) version(id string) *version {
 	for _, v := range w.versions {
