@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -80,15 +82,10 @@ func (s *Stage) Rotate(ctx context.Context, cloud string, c Command) ([]byte, er
 // rotate answers /rotate?cloud=&verb=&credential=&actor=&disable_first= with the
 // report of the rotation function.
 func (s *Stage) rotate(w http.ResponseWriter, r *http.Request) {
-	q := r.URL.Query()
-	cloud := q.Get("cloud")
-	if !slices.Contains(Clouds(), cloud) {
-		http.Error(w, fmt.Sprintf("cloud takes one of %s", strings.Join(Clouds(), ", ")), http.StatusBadRequest)
+	cloud, c, err := readRotate(r.URL.Query())
+	if err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
 		return
-	}
-	c := Command{Verb: q.Get("verb"), Credential: q.Get("credential"), Actor: q.Get("actor"), DisableFirst: q.Get("disable_first") == "true"}
-	if c != (Command{}) && c.Verb == "" {
-		c.Verb = "rotate"
 	}
 	report, err := s.Rotate(r.Context(), cloud, c)
 	if refused, ok := errors.AsType[*RefusedError](err); ok {
@@ -101,6 +98,28 @@ func (s *Stage) rotate(w http.ResponseWriter, r *http.Request) {
 	}
 	w.Header().Set("Content-Type", "application/json")
 	_, _ = w.Write(append(bytes.TrimSpace(report), '\n'))
+}
+
+// readRotate reads the query of /rotate.
+func readRotate(q url.Values) (cloud string, c Command, err error) {
+	for name := range q {
+		if !slices.Contains([]string{"cloud", "verb", "credential", "actor", "disable_first"}, name) {
+			return "", c, errors.New("there are the parameters cloud, verb, credential, actor and disable_first, and one of these is another")
+		}
+	}
+	if cloud = q.Get("cloud"); !slices.Contains(Clouds(), cloud) {
+		return "", c, fmt.Errorf("cloud takes one of %s", strings.Join(Clouds(), ", "))
+	}
+	c = Command{Verb: q.Get("verb"), Credential: q.Get("credential"), Actor: q.Get("actor")}
+	if first := q.Get("disable_first"); first != "" {
+		if c.DisableFirst, err = strconv.ParseBool(first); err != nil {
+			return "", c, errors.New("disable_first takes true or false")
+		}
+	}
+	if c != (Command{}) && c.Verb == "" {
+		c.Verb = "rotate"
+	}
+	return cloud, c, nil
 }
 
 // token answers GET /token?sub=&groups=&mfa=&ttl= with a caller's JWT as text.

@@ -229,13 +229,18 @@ func TestTheControlPageRotates(t *testing.T) {
 			t.Errorf("%s: %d %s", cloud, status, text)
 		}
 	}
-	if status, text := get("/rotate", url.Values{"cloud": {"moon"}}); status != http.StatusBadRequest || !strings.Contains(text, "aws, gcp, azure") {
-		t.Errorf("%d %s", status, text)
+	for query, why := range map[string]string{
+		"cloud=moon": "aws, gcp, azure", "": "aws, gcp, azure", "cloud=aws&disable_first=" + canary: "true or false", "cloud=aws&" + canary + "=1": "parameters",
+	} {
+		q, _ := url.ParseQuery(query)
+		if status, text := get("/rotate", q); status != http.StatusBadRequest || !strings.Contains(text, why) || strings.Contains(text, canary) {
+			t.Errorf("%s: %d %s", query, status, text)
+		}
 	}
 	status, text := get("/events", nil)
-	var events []audit.Event
-	if err := json.Unmarshal([]byte(text), &[]any{}); status != http.StatusOK || err != nil || !strings.HasPrefix(text, "[") {
-		t.Errorf("%d %s %v", status, text, events)
+	var events []struct{ Specversion string }
+	if err := json.Unmarshal([]byte(text), &events); status != http.StatusOK || err != nil || slices.ContainsFunc(events, func(e struct{ Specversion string }) bool { return e.Specversion != "1.0" }) {
+		t.Errorf("%d %s: %v", status, text, err)
 	}
 }
 
