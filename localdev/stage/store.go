@@ -71,19 +71,13 @@ func (s *Stage) keepers() []service {
 		aws: secretsmanager.New(secretsmanager.Options{
 			Keys: who.key, Region: Region, Rotate: s.rotateStep,
 			Allow: func(a secretsmanager.Access) bool {
-				return s.may(AWS, who.owner(a.Key.AccessKeyID), access{secret: arnName(a.Resource), reads: []string{"GetSecretValue"}, changes: []string{
-					"DescribeSecret", "PutSecretValue", "UpdateSecretVersionStage",
-				}, action: strings.TrimPrefix(a.Action, "secretsmanager:")})
+				return s.may(AWS, who.owner(a.Key.AccessKeyID), access{arnName(a.Resource), a.Action})
 			},
 		}),
 		gcp: gcpsecretmanager.New(gcpsecretmanager.Options{
 			ProjectID: Project, Member: who.googleMember,
 			Allow: func(a gcpsecretmanager.Access) bool {
-				return s.may(GCP, who.named(a.Member), access{secret: lastPart(a.Resource), reads: []string{
-					"versions.access", "versions.get", "versions.list", "secrets.get",
-				}, changes: []string{
-					"secrets.update", "versions.add", "versions.destroy",
-				}, action: strings.TrimPrefix(a.Permission, "secretmanager.")})
+				return s.may(GCP, who.named(a.Member), access{lastPart(a.Resource), a.Permission})
 			},
 		}),
 		azure: keyvault.New(keyvault.Options{
@@ -95,9 +89,7 @@ func (s *Stage) keepers() []service {
 				if strings.HasPrefix(a.Action, "Microsoft.KeyVault/vaults/keys/") {
 					return caller == who.rotation
 				}
-				return !(staged && caller == who.gateway) && s.may(Azure, caller, access{secret: name, reads: []string{"getSecret/action", "readMetadata/action"}, changes: []string{
-					"setSecret/action", "update/action",
-				}, action: strings.TrimPrefix(a.Action, "Microsoft.KeyVault/vaults/secrets/")})
+				return !(staged && caller == who.gateway) && s.may(Azure, caller, access{name, a.Action})
 			},
 		}),
 		eventBridge: eventbridge.New(eventbridge.Options{Keys: who.key, Region: Region, Buses: []string{eventBus}}),
@@ -109,15 +101,15 @@ func (s *Stage) keepers() []service {
 		{name: secretManager, handler: svc.stores.gcp},
 		{name: dynamoDB, handler: dynamodb.New(dynamodb.Options{
 			Keys: who.key, Region: Region, Tables: []dynamodb.Table{{Name: ledgerTable, TTL: "expires"}},
-			Allow: func(a dynamodb.Access) bool { return who.owner(a.Key.AccessKeyID) != who.gateway },
+			Allow: func(a dynamodb.Access) bool { return who.owner(a.Key.AccessKeyID) == who.rotation },
 		})},
 		{name: cloudStorage, handler: gcs.New(gcs.Options{
 			Member: who.googleMember, Buckets: []string{ledgerBucket},
-			Allow: func(a gcs.Access) bool { return who.named(a.Member) != who.gateway },
+			Allow: func(a gcs.Access) bool { return who.named(a.Member) == who.rotation },
 		})},
 		{name: blobStorage, handler: blob.New(blob.Options{
 			Caller: who.azureCaller(blob.Resource), Containers: []string{ledgerContainer},
-			Allow: func(a blob.Access) bool { return who.named(a.Caller) != who.gateway },
+			Allow: func(a blob.Access) bool { return who.named(a.Caller) == who.rotation },
 		})},
 		{name: eventBridge, handler: svc.stores.eventBridge},
 		{name: pubSub, handler: svc.stores.pubSub},
@@ -125,11 +117,22 @@ func (s *Stage) keepers() []service {
 	}
 }
 
-// access is what somebody wants to do with a secret, and which of the store's
-// actions read and change one.
-type access struct {
-	secret, action string
-	reads, changes []string
+// access is what somebody wants to do with a secret.
+type access struct{ secret, action string }
+
+// actionsOf are the actions of a cloud's store that read a secret, and those that
+// a rotation needs besides. They are what a deployment grants.
+func actionsOf(cloud string) (read, change []string) {
+	switch cloud {
+	case AWS:
+		return []string{"secretsmanager:GetSecretValue"},
+			[]string{"secretsmanager:DescribeSecret", "secretsmanager:PutSecretValue", "secretsmanager:UpdateSecretVersionStage"}
+	case GCP:
+		return []string{"secretmanager.versions.access", "secretmanager.versions.get", "secretmanager.versions.list", "secretmanager.secrets.get"},
+			[]string{"secretmanager.secrets.update", "secretmanager.versions.add", "secretmanager.versions.destroy"}
+	}
+	const secrets = "Microsoft.KeyVault/vaults/secrets/"
+	return []string{secrets + "getSecret/action", secrets + "readMetadata/action"}, []string{secrets + "setSecret/action", secrets + "update/action"}
 }
 
 // rights are the secrets that the functions of a cloud may use, by their names.
@@ -167,7 +170,8 @@ func (s *Stage) may(cloud string, who *account, a access) bool {
 	s.mu.Lock()
 	r := s.rights[cloud]
 	s.mu.Unlock()
-	reads := slices.Contains(a.reads, a.action)
+	read, change := actionsOf(cloud)
+	reads := slices.Contains(read, a.action)
 	switch {
 	case who == svc.accounts.operator:
 		return true
@@ -175,8 +179,10 @@ func (s *Stage) may(cloud string, who *account, a access) bool {
 		return false
 	case who == svc.accounts.gateway:
 		return reads && slices.Contains(r.gateway, a.secret)
+	case who != svc.accounts.rotation:
+		return false
 	case slices.Contains(r.rotated, a.secret):
-		return reads || slices.Contains(a.changes, a.action)
+		return reads || slices.Contains(change, a.action)
 	}
 	return reads && slices.Contains(r.rotation, a.secret)
 }
