@@ -31,6 +31,10 @@ build: ## Build the functions for their platforms, into dist/
 	GOARCH=amd64 $(BUILD) -o dist/gcp/server ./functions/gcp/gateway/server
 	GOARCH=amd64 $(BUILD) -o dist/azure/handler ./functions/azure/gateway
 	cp -R functions/azure/gateway/host.json functions/azure/gateway/gateway dist/azure/
+	GOARCH=arm64 $(BUILD) -tags lambda.norpc -o dist/aws-rotate/bootstrap ./functions/aws/rotate
+	GOARCH=amd64 $(BUILD) -o dist/gcp-rotate/server ./functions/gcp/rotate/server
+	GOARCH=amd64 $(BUILD) -o dist/azure-rotate/handler ./functions/azure/rotate
+	cp -R functions/azure/rotate/host.json functions/azure/rotate/rotate functions/azure/rotate/nearexpiry functions/azure/rotate/operate dist/azure-rotate/
 	GOARCH=arm64 $(BUILD) -tags lambda.norpc -o dist/rotate/aws/bootstrap ./functions/aws/rotate
 	GOARCH=amd64 $(BUILD) -o dist/rotate/gcp/server ./functions/gcp/rotate/server
 	GOARCH=amd64 $(BUILD) -o dist/rotate/azure/handler ./functions/azure/rotate
