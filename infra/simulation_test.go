@@ -144,7 +144,8 @@ func (s statement) holds(t *testing.T, context map[string]string) bool {
 
 // star returns what stands for anything where it is allowed, which is no permission that follows from a document.
 func (s statement) star() string {
-	// The end of an ARN, and an action that knows no resources and is bounded by its condition.
+	// The end of an ARN, and an action that knows no resources and is bounded by its condition. In a network of one's own there are the
+	// interfaces too, which no run here has.
 	allowed := map[string]string{"Logs": ":log-stream:*", "PlatformToken": "*"}[s.Sid]
 	for _, text := range slices.Concat(s.Action, s.Resource) {
 		before, ends := strings.CutSuffix(text, allowed)

@@ -72,6 +72,14 @@ resource "aws_lambda_function" "gateway" {
     variables = local.environment
   }
 
+  dynamic "vpc_config" {
+    for_each = local.network
+    content {
+      subnet_ids         = vpc_config.value.subnets
+      security_group_ids = vpc_config.value.security_groups
+    }
+  }
+
   logging_config {
     log_format            = "JSON"
     application_log_level = "INFO"

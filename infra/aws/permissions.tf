@@ -78,6 +78,7 @@ locals {
     lookup(local.platform_token, "gateway", []),
     [for arns in [local.apis] : { Sid = "APIs", Effect = "Allow", Action = ["execute-api:Invoke"], Resource = arns } if length(arns) > 0],
     local.every_function.gateway,
+    local.in_network.gateway,
   )
 
   # What both functions are granted in the same way, each for what it needs.

@@ -48,6 +48,7 @@ locals {
       { Sid = "NoModels", Effect = "Deny", Action = ["bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream", "bedrock:InvokeModelWithBidirectionalStream"], Resource = ["*"] },
     ],
     local.every_function.rotate,
+    local.in_network.rotate,
   )
 }
 

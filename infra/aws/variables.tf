@@ -82,6 +82,20 @@ variable "deletion_protection" {
   default     = true
 }
 
+variable "network" {
+  description = "Subnets that the functions send their requests from, and what of the platform bounds those there; and subnets in which the platform's own services get addresses for them (see the README). Null leaves the network to the platform."
+  type = object({
+    subnets         = set(string)
+    security_groups = optional(set(string), [])
+    endpoints       = optional(set(string), [])
+  })
+  default = null
+  validation {
+    condition     = var.network == null ? true : length(var.network.subnets) > 0
+    error_message = "A network has at least one subnet; null leaves it to the platform."
+  }
+}
+
 variable "max_instances" {
   description = "How many instances may run at a time. Null leaves it to the platform."
   type        = number

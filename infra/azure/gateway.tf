@@ -112,10 +112,13 @@ resource "azurerm_function_app_flex_consumption" "gateway" {
     identity_ids = [azurerm_user_assigned_identity.host.id]
   }
 
+  virtual_network_subnet_id = one([for n in local.network : one(n.subnets)])
+
   site_config {
     application_insights_connection_string = azurerm_application_insights.gateway.connection_string
     minimum_tls_version                    = "1.2"
     http2_enabled                          = true
+    vnet_route_all_enabled                 = length(local.network) > 0
   }
 
   dynamic "auth_settings_v2" {
@@ -153,6 +156,10 @@ resource "azurerm_function_app_flex_consumption" "gateway" {
     precondition {
       condition     = length(local.other_identities) == 0
       error_message = "The function has an identity of its own and no other; remove azure_client_id from these upstreams, or give azure_tenant_id if it is an app registration's: ${join(", ", local.other_identities)}."
+    }
+    precondition {
+      condition     = alltrue([for n in local.network : length(n.subnets) == 1 && length(n.security_groups) == 0 && length(n.endpoints) < 2])
+      error_message = "An app sends by way of one subnet, whose own security group says what is let out: give one of network.subnets, at most one of network.endpoints, and no network.security_groups."
     }
     precondition {
       condition     = local.admission == ""

@@ -87,10 +87,13 @@ resource "azurerm_function_app_flex_consumption" "rotate" {
     identity_ids = [azurerm_user_assigned_identity.rotate[0].id]
   }
 
+  virtual_network_subnet_id = one([for n in local.network : one(n.subnets)])
+
   site_config {
     application_insights_connection_string = azurerm_application_insights.gateway.connection_string
     minimum_tls_version                    = "1.2"
     http2_enabled                          = true
+    vnet_route_all_enabled                 = length(local.network) > 0
   }
 
   depends_on = [

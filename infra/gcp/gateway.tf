@@ -131,6 +131,17 @@ resource "google_cloud_run_v2_service" "gateway" {
       max_instance_count = var.max_instances == null ? 100 : var.max_instances
     }
 
+    dynamic "vpc_access" {
+      for_each = local.network
+      content {
+        egress = "ALL_TRAFFIC"
+        network_interfaces {
+          subnetwork = one(vpc_access.value.subnets)
+          tags       = sort(vpc_access.value.security_groups)
+        }
+      }
+    }
+
     containers {
       image = local.image
       resources {
@@ -149,6 +160,10 @@ resource "google_cloud_run_v2_service" "gateway" {
   }
 
   lifecycle {
+    precondition {
+      condition     = alltrue([for n in local.network : length(n.subnets) == 1 && length(n.endpoints) == 0])
+      error_message = "A service sends by way of one subnet, and reaches Google's own services from there with Private Google Access: give one of network.subnets, and no network.endpoints."
+    }
     precondition {
       condition     = local.admission == ""
       error_message = local.admission

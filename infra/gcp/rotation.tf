@@ -50,6 +50,17 @@ resource "google_cloud_run_v2_service" "rotate" {
       max_instance_count = 1
     }
 
+    dynamic "vpc_access" {
+      for_each = local.network
+      content {
+        egress = "ALL_TRAFFIC"
+        network_interfaces {
+          subnetwork = one(vpc_access.value.subnets)
+          tags       = sort(vpc_access.value.security_groups)
+        }
+      }
+    }
+
     containers {
       image = local.rotation_image
       resources {
