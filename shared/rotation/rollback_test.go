@@ -251,7 +251,7 @@ func TestThereIsNoWayBackToAKeyThatOthersMayKnow(t *testing.T) {
 }
 
 // silent does not find out whether a key works.
-type silent struct{ rejecting }
+type silent struct{}
 
 func (silent) Verify(context.Context, secrets.Value) error {
 	return &rotation.Error{Op: "verify", Reason: "no reply", Err: rotation.ErrUnanswered}
