@@ -402,20 +402,21 @@ func TestWhatTheFunctionsMayDoOnAzure(t *testing.T) {
 	t.Parallel()
 	var grants []grant
 	own := map[string][]string{}
-	for _, r := range applied(t, "azure", "tests/rotation.tftest.hcl")["a_document_with_every_issuer"] {
-		switch r.Type {
-		case "azurerm_role_assignment":
-			role := r.text("role_definition_name")
-			if id := r.text("role_definition_id"); id != "" {
-				role = id
-			}
+	made := applied(t, "azure", "tests/rotation.tftest.hcl")["a_document_with_every_issuer"]
+	for _, r := range made {
+		all, _ := r.Values["permissions"].([]any)
+		for _, p := range all {
+			p, _ := p.(map[string]any)
+			own[r.text("role_definition_resource_id")] = slices.Concat(list(p["actions"]), list(p["data_actions"]))
+		}
+	}
+	for _, r := range made {
+		role := r.text("role_definition_name")
+		if id := r.text("role_definition_id"); own[id] != nil {
+			role = id
+		}
+		if r.Type == "azurerm_role_assignment" {
 			grants = append(grants, grant{who: r.text("principal_id"), role: role, on: r.text("scope")})
-		case "azurerm_role_definition":
-			all, _ := r.Values["permissions"].([]any)
-			for _, p := range all {
-				p, _ := p.(map[string]any)
-				own[r.text("role_definition_resource_id")] = slices.Concat(list(p["actions"]), list(p["data_actions"]))
-			}
 		}
 	}
 	const (
