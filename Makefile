@@ -35,10 +35,6 @@ build: ## Build the functions for their platforms, into dist/
 	GOARCH=amd64 $(BUILD) -o dist/gcp-rotate/server ./functions/gcp/rotate/server
 	GOARCH=amd64 $(BUILD) -o dist/azure-rotate/handler ./functions/azure/rotate
 	cp -R functions/azure/rotate/host.json functions/azure/rotate/rotate functions/azure/rotate/nearexpiry functions/azure/rotate/operate dist/azure-rotate/
-	GOARCH=arm64 $(BUILD) -tags lambda.norpc -o dist/rotate/aws/bootstrap ./functions/aws/rotate
-	GOARCH=amd64 $(BUILD) -o dist/rotate/gcp/server ./functions/gcp/rotate/server
-	GOARCH=amd64 $(BUILD) -o dist/rotate/azure/handler ./functions/azure/rotate
-	cd functions/azure/rotate && cp -R host.json rotate nearexpiry operate ../../../dist/rotate/azure/
 
 package: ## Zip the functions for infra, with checksums and SBOMs, into dist/package/
 	go run ./localdev/pack -out dist/package

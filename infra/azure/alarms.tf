@@ -65,8 +65,8 @@ resource "azurerm_monitor_scheduled_query_rules_alert_v2" "this" {
   scopes               = [azurerm_log_analytics_workspace.gateway.id]
   description          = each.value.what
   severity             = 1
-  evaluation_frequency = try(each.value.window, "") == "P1D" ? "PT1H" : "PT5M"
-  window_duration      = try(each.value.window, "PT5M")
+  evaluation_frequency = try(each.value.window, "") == "P1D" ? "PT1H" : "PT15M"
+  window_duration      = try(each.value.window, "PT15M")
   # Tables and columns exist once there has been something to say.
   skip_query_validation = true
   tags                  = var.tags
