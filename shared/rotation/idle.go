@@ -37,11 +37,21 @@ func (p *pass) idle(ctx context.Context) (bool, error) {
 		return false, err
 	}
 	// A function that was frozen may have staged long after another had ordered anew.
-	if inventory.Staged.ID != "" && p.r.Cycle.staged(inventory.Staged.Cycle) {
+	if inventory.Staged.ID != "" && p.r.staged(inventory.Staged.Cycle) {
 		if err := p.unstage(ctx, inventory.Staged); err != nil {
 			return false, err
 		}
 		inventory.Staged = secrets.Version{}
+	}
+	// Nor may one be left where readers fall back to.
+	if inventory.Previous.ID != "" && p.r.staged(inventory.Previous.Cycle) {
+		// If no other run had begun anything when the inventory had been taken, it is not the one before another run's.
+		if err := p.unchanged(ctx); err != nil {
+			return false, err
+		}
+		if err := p.job.Store.Drop(ctx, p.ref(), inventory.Previous.ID); err != nil {
+			return false, because(audit.StepReconcile, err)
+		}
 	}
 	reason, at := p.due(inventory)
 	if reason == "" {
@@ -62,7 +72,7 @@ func (p *pass) idle(ctx context.Context) (bool, error) {
 
 // unstage clears away a staged version that an earlier attempt of ours has left. A stranger's is left alone.
 func (p *pass) unstage(ctx context.Context, staged secrets.Version) error {
-	if !p.r.Cycle.staged(staged.Cycle) {
+	if !p.r.staged(staged.Cycle) {
 		return because(audit.StepStage, fmt.Errorf("a version that somebody else has staged is in the way: promote it or remove it: %w", secrets.ErrOccupied))
 	}
 	if err := p.job.Store.Drop(ctx, p.ref(), staged.ID); err != nil {
@@ -97,22 +107,38 @@ func (p *pass) order() {
 	c.Attempt++
 	c.Name = p.name()
 	c.Ordered, c.Verifying, c.Verified = wall(), time.Time{}, time.Time{}
-	c.Stage, c.Unsent = c.stage(c.Attempt), true
+	c.Stage, c.Unsent = p.r.stage(c.Attempt), true
 }
+
+// remembered is how many cycles back a staged version is known to be ours.
+const remembered = 16
 
 // stage is the store's cycle for an attempt.
-func (c *cycle) stage(attempt int) string {
-	if c.Fixed {
-		return c.ID
+func (r *record) stage(attempt int) string {
+	if r.Cycle.Fixed {
+		return r.Cycle.ID
 	}
-	return audit.ID("stage", c.ID, strconv.Itoa(attempt))
+	return r.stageOf(r.Cycle.Number, attempt)
 }
 
-// staged reports whether a store's cycle is that of one of the attempts so far.
-func (c *cycle) staged(stage string) bool {
-	for attempt := 1; attempt <= c.Attempt; attempt++ {
-		if c.stage(attempt) == stage {
-			return true
+func (r *record) stageOf(number int64, attempt int) string {
+	return audit.ID("stage", r.Owner, strconv.FormatInt(number, 10), strconv.Itoa(attempt))
+}
+
+// staged reports whether a store's cycle is that of an attempt of ours: of this cycle, or of one before it, as a function that was frozen may stage
+// long after another one has gone on.
+func (r *record) staged(stage string) bool {
+	if stage == "" {
+		return false
+	}
+	if r.Cycle.Fixed && r.Cycle.ID == stage {
+		return true
+	}
+	for back := range int64(remembered) {
+		for attempt := range max(r.Cycle.Attempt, mostAttempts) {
+			if r.stageOf(r.Cycle.Number-back, attempt+1) == stage {
+				return true
+			}
 		}
 	}
 	return false

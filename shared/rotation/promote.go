@@ -114,7 +114,7 @@ func (p *pass) verify(ctx context.Context) (bool, error) {
 // replaces notes which version the pending one takes the place of. Usually it is that which the rotation has left there.
 func (p *pass) replaces(ctx context.Context, current secrets.Version) error {
 	r := p.r
-	known := current.ID == r.Current.Version || current.ID == r.From || r.Cycle.staged(current.Cycle)
+	known := current.ID == r.Current.Version || current.ID == r.From || r.staged(current.Cycle)
 	if current.ID == r.Pending.Version || current.Cycle == r.Cycle.Stage && current.Cycle != "" {
 		// Somebody has promoted the pending one by hand.
 		r.From = r.Current.Version

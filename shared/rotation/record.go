@@ -113,8 +113,10 @@ type held struct {
 	Created     time.Time `json:"created,omitzero"`
 	Expires     time.Time `json:"expires,omitzero"`
 	// Ours says that the key may be revoked: it was made here, or the operator has handed it over.
-	Ours     bool `json:"ours,omitzero"`
+	Ours bool `json:"ours,omitzero"`
+	// Disabled says that the key has been disabled, or may have been, and Ending that it has been revoked, or may be: both are written down before.
 	Disabled bool `json:"disabled,omitzero"`
+	Ending   bool `json:"ending,omitzero"`
 }
 
 func (h held) event() audit.Key {

@@ -17,7 +17,7 @@ import (
 func full(t testing.TB) *record {
 	t.Helper()
 	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	key := held{"key-1", "postern-a", "v1", "0123456789abcdef", at, at, true, true}
+	key := held{"key-1", "postern-a", "v1", "0123456789abcdef", at, at, true, true, true}
 	about := audit.Credential{Name: "chat", Function: audit.Origin{Cloud: "aws", Name: "rotate"}, Cycle: audit.Cycle{ID: uuid(), Number: 1}, Reason: audit.ReasonScheduled}
 	event, err := audit.OperatorDue{Credential: about, Task: "look", Due: at}.Event(at)
 	if err != nil {
@@ -145,6 +145,6 @@ func FuzzRecord(f *testing.F) {
 		if err != nil || string(first.Data) != string(second.Data) {
 			t.Errorf("error %v, saved first\n%s\nthen\n%s", err, first.Data, second.Data)
 		}
-		_, _ = again.Cycle.staged("x"), (&pass{c: c, r: again, job: job}).about()
+		_, _ = again.staged("x"), (&pass{c: c, r: again, job: job}).about()
 	})
 }

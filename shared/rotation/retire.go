@@ -37,6 +37,10 @@ func (p *pass) retire(ctx context.Context) (bool, error) {
 		return p.handOver(ctx)
 	}
 	if disabler, ok := p.c.Issuer.(Disabler); ok && !r.Cycle.Emergency {
+		// On the way back it has to be enabled, also when this run dies.
+		if err := p.intend(ctx, &r.Previous.Disabled); err != nil {
+			return false, err
+		}
 		err := disabler.Disable(ctx, r.Previous.key())
 		if p.beyond(err) {
 			return p.handOver(ctx)
@@ -44,7 +48,7 @@ func (p *pass) retire(ctx context.Context) (bool, error) {
 		if err != nil {
 			return false, because(audit.StepRevoke, err)
 		}
-		r.Previous.Disabled, r.RevokeAfter = true, wall().Add(min(p.c.Grace, longestSoak))
+		r.RevokeAfter = wall().Add(min(p.c.Grace, longestSoak))
 		if err := p.tellRevoked(r.Previous, audit.EndingDeactivated); err != nil {
 			return false, err
 		}
@@ -67,6 +71,17 @@ func (p *pass) handOver(ctx context.Context) (bool, error) {
 	return p.close(ctx, "", task)
 }
 
+// intend writes down what is about to be done to the old key, so that whoever comes after a crash reckons with it.
+func (p *pass) intend(ctx context.Context, what *bool) error {
+	if !*what {
+		*what = true
+		if err := p.save(ctx); err != nil {
+			return err
+		}
+	}
+	return p.holds()
+}
+
 // soak ends a disabled key when nobody has missed it.
 func (p *pass) soak(ctx context.Context) (bool, error) {
 	if wall().Before(p.r.RevokeAfter) {
@@ -81,10 +96,12 @@ func (p *pass) soak(ctx context.Context) (bool, error) {
 
 // revoke ends the old key for good.
 func (p *pass) revoke(ctx context.Context) (bool, error) {
-	if p.r.Previous.KeyID == "" || p.r.Previous.KeyID == p.r.Current.KeyID {
+	r := p.r
+	if r.Previous.KeyID == "" || r.Previous.KeyID == r.Current.KeyID {
 		return false, because(audit.StepRevoke, errors.New("it is not known which key is the old one"))
 	}
-	if err := p.holds(); err != nil {
+	// From here on there is no way back.
+	if err := p.intend(ctx, &r.Previous.Ending); err != nil {
 		return false, err
 	}
 	err := p.c.Issuer.Revoke(ctx, p.r.Previous.key())

@@ -76,7 +76,7 @@ func (p *pass) restore(ctx context.Context, inventory secrets.Inventory, old sto
 	to := r.Previous.Version
 	if inventory.Previous.ID != to {
 		// Stores go back to the version before the current one alone. Where somebody else's has come in between, the key is stored anew.
-		staged, err := p.job.Store.Stage(ctx, p.ref(), secrets.Candidate{Cycle: r.Cycle.stage(r.Cycle.Attempt), Value: old.whole})
+		staged, err := p.job.Store.Stage(ctx, p.ref(), secrets.Candidate{Cycle: r.stage(r.Cycle.Attempt), Value: old.whole})
 		if err != nil {
 			return secrets.Version{}, because(audit.StepStage, err)
 		}
@@ -114,6 +114,7 @@ func (p *pass) swap(version secrets.Version) error {
 	r := p.r
 	now := wall()
 	r.Current, r.Previous = r.Previous, r.Current
+	r.Current.Ending = false
 	r.Current.Version, r.Promoted, r.RevokeAfter, r.From, r.Failures = version.ID, now, now.Add(p.c.Grace), "", failures{}
 	return p.tellRotated()
 }
@@ -154,6 +155,12 @@ func (p *pass) unproven(ctx context.Context, current string, cause error) (bool,
 	urgent := r.Forced.emergency()
 	if !urgent && (r.Cycle.Emergency || r.Failures.Rejected < mostRejections) {
 		return false, failed
+	}
+	if r.Previous.Ending {
+		if urgent {
+			return true, nil
+		}
+		return false, failed // it may be gone by now
 	}
 	old, err := p.read(ctx, r.Previous.Version)
 	if err != nil || r.Previous.Version == "" || p.mark(old.key) != r.Previous.Fingerprint {

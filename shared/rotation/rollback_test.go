@@ -66,6 +66,26 @@ func TestADisabledKeyIsEnabledOnTheWayBack(t *testing.T) {
 	})
 }
 
+func TestAKeyThatWasDisabledByAFunctionThatDiedIsEnabledOnTheWayBack(t *testing.T) {
+	play(t, kindOf(shownOnce), func(t *testing.T, w *world) {
+		w.begin(t)
+		time.Sleep(grace)
+		_, _ = w.run(t.Context(), func(call string) fault {
+			if call == "disable" {
+				return diesAfter
+			}
+			return none
+		})
+		want(t, "phase", w.status(t.Context()).Phase, rotation.Grace)
+		want(t, "the old key is disabled", w.byID("key-1").disabled, true)
+		time.Sleep(15 * time.Minute) // its lease
+		w.back(t)
+		w.tick(t)
+		want(t, "key in use", w.key().id, "key-1")
+		want(t, "it works", w.key().works(), true)
+	})
+}
+
 func TestThereIsNoWayBackToAKeyThatHasEnded(t *testing.T) {
 	for name, test := range map[string]struct {
 		kind  string
@@ -84,6 +104,11 @@ func TestThereIsNoWayBackToAKeyThatHasEnded(t *testing.T) {
 			_, _ = w.run(t.Context(), failing("revoke"))
 			want(t, "phase", w.status(t.Context()).Phase, rotation.Grace)
 		}, "others may know it"},
+		"while it is being ended": {twoSlots, func(t *testing.T, w *world) {
+			w.begin(t)
+			time.Sleep(grace)
+			_, _ = w.run(t.Context(), failing("revoke"))
+		}, "is being ended"},
 		"when an emergency has been asked for": {shownOnce, func(t *testing.T, w *world) { w.begin(t); w.alarm(t, request()) }, "others may know it"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -157,6 +157,8 @@ func (j *Job) Rollback(ctx context.Context, request Request) error {
 			return fmt.Errorf("the old key ended when the new one was made: %w", ErrNotPossible)
 		case r.Cycle.Emergency, r.Forced.emergency():
 			return fmt.Errorf("the old key was replaced because others may know it: %w", ErrNotPossible)
+		case r.Previous.Ending:
+			return fmt.Errorf("the old key is being ended: %w", ErrNotPossible)
 		}
 		r.Cycle = r.Cycle.back(request.Actor)
 		r.Phase, r.From, r.Paused, r.Orphaned, r.Failures = RollingBack, "", false, false, failures{}
