@@ -66,11 +66,17 @@ func (p *pass) restore(ctx context.Context, inventory secrets.Inventory, old sto
 	r := p.r
 	if inventory.Current.ID != r.Current.Version && inventory.Current.ID != "" {
 		now, err := p.read(ctx, inventory.Current.ID)
-		if err == nil && p.mark(now.key) == r.Previous.Fingerprint {
+		unreadable := errors.Is(err, secrets.ErrNotFound) || errors.Is(err, secrets.ErrUnusable)
+		mark := p.mark(now.key)
+		switch {
+		case err != nil && !unreadable:
+			return secrets.Version{}, because(audit.StepPromote, err)
+		case mark == r.Previous.Fingerprint && !unreadable:
 			return inventory.Current, nil
-		}
-		if err := p.overrules(ctx, inventory.Current.ID); err != nil {
-			return secrets.Version{}, err
+		case mark != r.Current.Fingerprint:
+			if err := p.overrules(ctx, inventory.Current.ID); err != nil {
+				return secrets.Version{}, err
+			}
 		}
 	}
 	to := r.Previous.Version
@@ -94,11 +100,7 @@ func (p *pass) restore(ctx context.Context, inventory secrets.Inventory, old sto
 
 // overrules tells an operator of a key of somebody else's that the old one takes the place of.
 func (p *pass) overrules(ctx context.Context, version string) error {
-	strange, err := p.strange(ctx, version)
-	if err != nil {
-		return because(audit.StepPromote, err)
-	}
-	if !strange || p.r.Displaced == version {
+	if p.r.Displaced == version {
 		return nil
 	}
 	p.r.Displaced = version
