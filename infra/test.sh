@@ -22,16 +22,16 @@ tar --exclude=.terraform --exclude=.terraform.lock.hcl --exclude='*.tfstate*' -c
 cd "$work"
 
 terraform fmt -no-color -check -diff -recursive
-for module in {,example/}{aws,gcp,azure} {aws,gcp,azure}/federation; do
-  echo "== $module"
-  if ! log=$(terraform -chdir="$module" init -no-color -backend=false -input=false 2>&1); then
-    echo "$log" >&2
-    exit 1
-  fi
-  terraform -chdir="$module" validate -no-color
+one() {
+  cd "$1" && echo "== $1" || return
+  terraform init -no-color -backend=false -input=false >init.log 2>&1 || { cat init.log; return 1; }
   # Those of the rotation are run below, where what they make is looked at.
-  (cd "$module" && terraform test -no-color $(ls tests/*.tftest.hcl | grep -v /rotation | sed s/^/-filter=/))
-done
+  terraform validate -no-color &&
+    terraform test -no-color $(ls tests/*.tftest.hcl | grep -v /rotation | sed s/^/-filter=/)
+}
+export -f one
+printf '%s\n' {,example/}{aws,gcp,azure} {aws,gcp,azure}/federation |
+  xargs -P 2 -I{} bash -c 'status=0; out=$(one {} 2>&1) || status=255; echo "$out"; exit $status'
 
 # What the permissions that are made there allow and deny.
 cd "$OLDPWD"
