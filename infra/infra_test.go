@@ -223,6 +223,56 @@ run "plan" {
 	}
 }
 
+// What the rotation's code asks for is what the modules grant, and nothing else.
+func TestTheRotationIsGrantedWhatItsCodeNeeds(t *testing.T) {
+	t.Parallel()
+	// named are the texts in files that a pattern finds, in order and each once.
+	named := func(pattern, prefix string, files ...string) []string {
+		var all []string
+		for _, file := range files {
+			for _, m := range regexp.MustCompile(pattern).FindAllStringSubmatch(read(t, file), -1) {
+				all = append(all, prefix+m[1])
+			}
+		}
+		slices.Sort(all)
+		return slices.Compact(all)
+	}
+	const aws, gcp = "aws/rotation_permissions.tf", "gcp/rotation_permissions.tf"
+	for name, c := range map[string]struct{ needs, granted []string }{
+		"Secrets Manager": {
+			named(`"(secretsmanager:\w+)"`, "", "../shared/secrets/awssecrets/explain.go"),
+			named(`"(secretsmanager:\w+)"`, "", aws),
+		},
+		"IAM users": {
+			named(`operation\{name: "(\w+)"`, "iam:", "../shared/rotation/iamkeys/accesskeys.go", "../shared/rotation/iamkeys/bedrockkeys.go"),
+			named(`"(iam:\w+)"`, "", aws),
+		},
+		"Secret Manager": {
+			named(`"(secretmanager\.\w+\.\w+)"`, "", "../shared/secrets/gcpsecrets/change.go", "../shared/secrets/gcpsecrets/gcpsecrets.go"),
+			named(`"(secretmanager\.\w+\.\w+)"`, "", gcp),
+		},
+		"service accounts": {
+			named(`permission: "(\w+)"`, "iam.serviceAccountKeys.", "../shared/rotation/gcpkeys/accountkeys.go"),
+			named(`"(iam\.serviceAccountKeys\.\w+)"`, "", gcp),
+		},
+		"API keys": {
+			named(`permission: "(\w+)"`, "apikeys.keys.", "../shared/rotation/gcpkeys/apikeys.go"),
+			named(`"(apikeys\.keys\.\w+)"`, "", gcp),
+		},
+		"Azure accounts": {
+			[]string{"Microsoft.CognitiveServices/accounts/listKeys/action", "Microsoft.CognitiveServices/accounts/regenerateKey/action"},
+			named(`"(Microsoft\.CognitiveServices/[^"]+/action)"`, "", "azure/rotation_permissions.tf"),
+		},
+	} {
+		if len(c.needs) < 2 {
+			t.Errorf("%s: %d needs were found", name, len(c.needs))
+		}
+		if diff := cmp.Diff(c.needs, c.granted); diff != "" {
+			t.Errorf("%s (-needed +granted):\n%s", name, diff)
+		}
+	}
+}
+
 // An alarm that waits for a word that no function says would never come.
 func TestAlarmsListenForWhatTheRotationSays(t *testing.T) {
 	t.Parallel()

@@ -58,8 +58,7 @@ resource "google_project_iam_custom_role" "account_keys" {
   role_id  = "${local.role_prefix}_rotate_account_keys"
   title    = "Renew keys of service accounts for ${var.name}"
   permissions = [
-    "iam.serviceAccountKeys.create", "iam.serviceAccountKeys.delete", "iam.serviceAccountKeys.disable", "iam.serviceAccountKeys.enable",
-    "iam.serviceAccountKeys.get", "iam.serviceAccountKeys.list",
+    "iam.serviceAccountKeys.create", "iam.serviceAccountKeys.delete", "iam.serviceAccountKeys.disable", "iam.serviceAccountKeys.enable", "iam.serviceAccountKeys.list",
   ]
 }
 
@@ -77,7 +76,7 @@ resource "google_project_iam_custom_role" "api_keys" {
   role_id  = "${local.role_prefix}_rotate_api_keys"
   title    = "Renew API keys for ${var.name}"
   permissions = [
-    "apikeys.keys.create", "apikeys.keys.delete", "apikeys.keys.get", "apikeys.keys.getKeyString", "apikeys.keys.list", "apikeys.keys.update",
+    "apikeys.keys.create", "apikeys.keys.delete", "apikeys.keys.get", "apikeys.keys.getKeyString", "apikeys.keys.list",
     "serviceusage.operations.get",
   ]
 }
