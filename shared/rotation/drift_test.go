@@ -165,6 +165,52 @@ func TestTheOldKeyMadeCurrentByHandIsKept(t *testing.T) {
 	}
 }
 
+func TestAnOldKeyMadeCurrentWhileItWasBeingEndedIsAKeyLikeOthersAfterwards(t *testing.T) {
+	play(t, kindOf(twoSlots), func(t *testing.T, w *world) {
+		w.begin(t)
+		time.Sleep(grace)
+		_, _ = w.run(t.Context(), failing("revoke"))
+		w.current, w.previous = w.previous, w.current
+		time.Sleep(tick)
+		w.tick(t)
+		want(t, "reason", w.latest(t, audit.TokenRotatedType).Reason, audit.ReasonDrift)
+		w.settled(t)
+		if err := w.job().Force(t.Context(), request()); err != nil {
+			t.Fatal(err)
+		}
+		w.tick(t)
+		w.back(t)
+	})
+}
+
+func TestWhatFrozenFunctionsLeaveInTheStoreGoesAtRest(t *testing.T) {
+	play(t, kindOf(shownOnce), func(t *testing.T, w *world) {
+		w.begin(t)
+		w.settled(t)
+		for range 2 {
+			w.due()
+			w.until(t, rotation.Grace)
+			w.settled(t)
+		}
+		first := w.versions[1].cycle // three rotations ago
+		w.pend("late").cycle = first
+		w.versions = append(w.versions, &version{id: w.nextID(), cycle: first, text: "late"})
+		w.previous = w.versions[len(w.versions)-1].id
+		w.tick(t)
+		want(t, "staged", w.staged, "")
+		want(t, "previous", w.previous, "")
+		// What is somebody else's stays.
+		w.versions = append(w.versions, &version{id: w.nextID(), text: "theirs"})
+		w.previous = w.versions[len(w.versions)-1].id
+		staged := w.pend("theirs")
+		w.tick(t)
+		want(t, "staged", w.staged, staged.id)
+		if w.previous == "" {
+			t.Error("somebody else's previous version has gone")
+		}
+	})
+}
+
 func TestAnUnknownKeyInTheGraceKeepsTheOldOne(t *testing.T) {
 	play(t, kindOf(shownOnce), func(t *testing.T, w *world) {
 		w.begin(t)

@@ -129,6 +129,9 @@ func (v vault) Drop(ctx context.Context, ref secrets.Ref, id string) error {
 		case found == nil:
 			return nil
 		case v.current == id:
+			if !v.strict {
+				v.violate("the current version was to be dropped")
+			}
 			return fail(ref, "drop", "it is current", secrets.ErrConflict)
 		}
 		v.writes++

@@ -75,7 +75,7 @@ type vaults struct {
 func (v *vaults) of(name string, make bool) *world {
 	w := v.worlds[name]
 	if w == nil && make {
-		w = &world{kind: kind{copies: v.copies}, rush: true, suffix: "0"}
+		w = &world{kind: kind{copies: v.copies}, rush: true, strict: true, suffix: "0"}
 		v.worlds[name] = w
 	}
 	return w

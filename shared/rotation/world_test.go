@@ -49,6 +49,7 @@ type world struct {
 	previous string
 	staged   string
 	suffix   string // what the ids of versions end with
+	strict   bool   // that the store refuses something is what is tested
 	ledger   ledgertest.Memory
 	texts    [][]byte // all that the ledger has ever held
 	events   []audit.Event
