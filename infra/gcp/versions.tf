@@ -3,8 +3,8 @@ terraform {
   required_providers {
     google = {
       source = "hashicorp/google"
-      # 7.0 has Identity-Aware Proxy on Cloud Run services.
-      version = ">= 7.0, < 8"
+      # The tests know this one, which has Identity-Aware Proxy on Cloud Run services.
+      version = ">= 7.45, < 8"
     }
   }
 }
