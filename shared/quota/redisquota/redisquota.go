@@ -8,6 +8,7 @@
 package redisquota
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -24,8 +25,8 @@ import (
 
 const (
 	prefix = "postern:limit:v1:"
-	// patience bounds what a request waits for the server, connecting included.
-	patience = 500 * time.Millisecond
+	// defaultPatience bounds what a request waits for the server, connecting included.
+	defaultPatience = 500 * time.Millisecond
 	// idleFor is how long an unused connection is kept. Longer ones may have died while the function was frozen, without a word.
 	idleFor = 20 * time.Second
 	// mostIdle bounds the connections that are kept.
@@ -97,6 +98,8 @@ type Options struct {
 	Server *redis.Server
 	// Deployment sets this function apart from others that use the same server.
 	Deployment []string
+	// Patience bounds what a request waits for the server, connecting included. Zero means 500 ms.
+	Patience time.Duration
 	// OnFault, when set, is told of everything that went wrong with the server, for the log. It runs within a request and has to be quick.
 	OnFault func(ctx context.Context, fault Fault)
 }
@@ -125,7 +128,10 @@ type idle struct {
 }
 
 // New returns a Store. It does not connect.
-func New(options Options) *Store { return &Store{options: options, own: map[string]bool{}} }
+func New(options Options) *Store {
+	options.Patience = cmp.Or(options.Patience, defaultPatience)
+	return &Store{options: options, own: map[string]bool{}}
+}
 
 // Take implements quota.Store.
 func (s *Store) Take(ctx context.Context, use quota.Use) (quota.States, bool, error) {
@@ -247,7 +253,7 @@ func hash(parts ...string) string {
 // do sends a command over a kept connection, or over a new one when there is none or it turns out to be dead. A command that was counted
 // although its reply was lost is then counted twice, which lets nobody have more.
 func (s *Store) do(ctx context.Context, command []string) (redis.Reply, error) {
-	ctx, cancel := context.WithTimeout(ctx, patience)
+	ctx, cancel := context.WithTimeout(ctx, s.options.Patience)
 	defer cancel()
 	if conn := s.kept(); conn != nil {
 		reply, err := s.send(ctx, conn, command)

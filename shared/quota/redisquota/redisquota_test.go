@@ -17,13 +17,16 @@ import (
 	"github.com/postern-ai/postern/shared/redis"
 )
 
+// patient is longer than anything takes on a busy machine.
+const patient = time.Minute
+
 func store(t *testing.T, m *miniredis.Miniredis, faults *[]string) *redisquota.Store {
 	t.Helper()
-	server, err := redis.New(redis.Options{URL: "redis://" + m.Addr(), Timeout: 2 * time.Second})
+	server, err := redis.New(redis.Options{URL: "redis://" + m.Addr(), Timeout: patient})
 	if err != nil {
 		t.Fatal(err)
 	}
-	return redisquota.New(redisquota.Options{Server: server, Deployment: []string{"gateway"}, OnFault: func(_ context.Context, f redisquota.Fault) {
+	return redisquota.New(redisquota.Options{Server: server, Deployment: []string{"gateway"}, Patience: patient, OnFault: func(_ context.Context, f redisquota.Fault) {
 		if faults != nil {
 			*faults = append(*faults, f.Err.Error())
 		}

@@ -29,7 +29,7 @@ func TestARealServerCountsWithTheRightsThatAreSaid(t *testing.T) {
 	}
 	address := serve(t, program)
 	server, err := redis.New(redis.Options{
-		URL: "redis://" + address, Username: "gateway", Timeout: 2 * time.Second,
+		URL: "redis://" + address, Username: "gateway", Timeout: patient,
 		Password: func(context.Context) (string, error) { return "hunter2-hunter2", nil },
 	})
 	if err != nil {
@@ -37,7 +37,7 @@ func TestARealServerCountsWithTheRightsThatAreSaid(t *testing.T) {
 	}
 	var faults atomic.Value
 	instance := func() *redisquota.Store {
-		return redisquota.New(redisquota.Options{Server: server, OnFault: func(_ context.Context, f redisquota.Fault) { faults.Store(f.Err.Error()) }})
+		return redisquota.New(redisquota.Options{Server: server, Patience: patient, OnFault: func(_ context.Context, f redisquota.Fault) { faults.Store(f.Err.Error()) }})
 	}
 	use := func(id string) quota.Use {
 		return quota.Use{
