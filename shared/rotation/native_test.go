@@ -205,7 +205,7 @@ func TestEveryFaultInTheStepsOfAStore(t *testing.T) {
 			},
 		}
 		s.singles(t, sample)
-		s.pairs(t, *tries/2)
+		s.pairs(t, *tries/5)
 	})
 }
 

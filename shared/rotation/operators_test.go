@@ -21,7 +21,7 @@ func TestOperatorsBesideSeveralRunners(t *testing.T) {
 		for name, emergencies := range map[string]bool{"without emergencies": false, "with emergencies": true} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				for i := range seeds(*tries) {
+				for i := range seeds(*tries / 5) {
 					var wrong []string
 					log := ""
 					synctest.Test(t, func(t *testing.T) {

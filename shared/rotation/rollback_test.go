@@ -348,7 +348,7 @@ func TestEveryFaultOnTheWayBack(t *testing.T) {
 				t.Parallel()
 				s := schedule{kind: k, before: before, wrong: wentBack}
 				s.singles(t, sample)
-				s.pairs(t, *tries/2)
+				s.pairs(t, *tries/5)
 			})
 		}
 	})
@@ -395,7 +395,7 @@ func TestEveryFaultInAnEmergency(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				s.singles(t, sample)
-				s.pairs(t, *tries/2)
+				s.pairs(t, *tries/5)
 			})
 		}
 	})

@@ -126,7 +126,7 @@ func (s schedule) calls(t *testing.T) int {
 }
 
 // sample is which of the schedules of one fault are tried of a scenario, unless all are: with a prime, all ways and all calls have their turn.
-const sample = 31
+const sample = 47
 
 // singles breaks each call once in each way, or some of them.
 func (s schedule) singles(t *testing.T, every int) {
