@@ -91,6 +91,9 @@ func New(k Kit) (*Rotator, error) {
 		}
 		r.job.Credentials = append(r.job.Credentials, c)
 	}
+	if err := r.job.Check(); err != nil {
+		return nil, err
+	}
 	return r, nil
 }
 

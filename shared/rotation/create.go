@@ -135,6 +135,9 @@ func (p *pass) orderChosen(ctx context.Context, version secrets.Version, key sec
 	}
 	made := Key{ID: id}
 	if id == "" {
+		if err := p.holds(); err != nil {
+			return err
+		}
 		order := p.orderOf(stored{})
 		order.Chosen = key
 		issued, err := p.c.Issuer.Create(ctx, order)

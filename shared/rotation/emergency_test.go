@@ -245,3 +245,29 @@ func TestAnEmergencyTakesThePlaceOfARollback(t *testing.T) {
 		}
 	})
 }
+
+func TestAnEmergencyAndAWayBackTakeUpARotationThatHasStopped(t *testing.T) {
+	for name, test := range map[string]struct {
+		ask  func(t *testing.T, w *world)
+		want string
+	}{
+		"an emergency": {func(t *testing.T, w *world) { w.alarm(t, request()) }, "key-3"},
+		"a way back":   {func(t *testing.T, w *world) { w.back(t) }, "key-1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			play(t, kindOf(shownOnce), func(t *testing.T, w *world) {
+				w.begin(t)
+				for range 30 {
+					_, _ = w.run(t.Context(), failing("disable"))
+					time.Sleep(time.Hour)
+				}
+				want(t, "it has stopped", w.status(t.Context()).Orphaned, true)
+				test.ask(t, w)
+				w.settled(t)
+				want(t, "it has stopped", w.status(t.Context()).Orphaned, false)
+				want(t, "key in use", w.key().id, test.want)
+				want(t, "keys that work", len(w.usable()), 1)
+			})
+		})
+	}
+}
