@@ -34,6 +34,9 @@ func (p *pass) create(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, because(audit.StepReconcile, err)
 	}
+	if err := p.spare(ctx, inventory.Current.ID, old); err != nil {
+		return false, err
+	}
 	if !p.fresh && !p.r.Cycle.Unsent {
 		settled, err := p.reconcile(ctx, old)
 		if err != nil || settled {

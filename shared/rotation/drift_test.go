@@ -211,6 +211,44 @@ func TestWhatFrozenFunctionsLeaveInTheStoreGoesAtRest(t *testing.T) {
 	})
 }
 
+func TestAKeyWhoseVersionHasLostItsPlaceIsReplacedByAnother(t *testing.T) {
+	slow := kindOf(shownOnce)
+	slow.slow = 12 * time.Minute
+	play(t, slow, func(t *testing.T, w *world) {
+		w.due()
+		w.until(t, rotation.Verifying)
+		w.staged = "" // the version is there, and nowhere
+		w.settled(t)
+		want(t, "key in use", w.key().id, "key-3")
+		want(t, "keys that work", len(w.usable()), 1)
+		want(t, "failures", len(w.of(audit.RotationFailedType)), 4)
+	})
+}
+
+func TestAPersonsKeyIsNotTakenForALostOneByItsAge(t *testing.T) {
+	play(t, kindOf(unnamed), func(t *testing.T, w *world) {
+		w.due()
+		_, _ = w.run(t.Context(), failing("create"))
+		w.rush = true
+		_, _ = w.run(t.Context(), nil)
+		w.byID("key-1").revoked = true // there is room for two
+		theirs := w.strange()
+		w.people(theirs.secret)
+		time.Sleep(tick)
+		_, _ = w.run(t.Context(), func(call string) fault {
+			if call == "create" {
+				return failsBefore // nobody knows whether a key was made
+			}
+			return none
+		})
+		for range 10 {
+			time.Sleep(time.Hour)
+			_, _ = w.run(t.Context(), nil)
+		}
+		want(t, "their key works", theirs.works(), true)
+	})
+}
+
 func TestAnUnknownKeyInTheGraceKeepsTheOldOne(t *testing.T) {
 	play(t, kindOf(shownOnce), func(t *testing.T, w *world) {
 		w.begin(t)

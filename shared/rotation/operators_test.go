@@ -18,18 +18,27 @@ import (
 // faults. In the end there is one key, it works, and the events are one chain.
 func TestOperatorsBesideSeveralRunners(t *testing.T) {
 	each(t, func(t *testing.T, k kind) {
-		for name, emergencies := range map[string]bool{"without emergencies": false, "with emergencies": true} {
+		for name, o := range map[string]operators{
+			"calm ones": {}, "in an emergency": {emergencies: true}, "who store keys themselves": {keys: true}, "who do it all": {emergencies: true, keys: true},
+		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
+				if _, identifies := newWorld(k).job().Credentials[0].Issuer.(rotation.Identifier); o.keys && (!identifies || k.traits.MaxLive == 2 || k.traits.Overlap == rotation.TwoSlots) {
+					t.Skip("there is no place for strangers' keys, or people have to explain them")
+				}
+				k := k
+				if o.keys {
+					k.traits.MaxLive = 0 // people leave theirs behind
+				}
 				for i := range seeds(*tries / 5) {
 					var wrong []string
 					log := ""
 					synctest.Test(t, func(t *testing.T) {
 						w := newWorld(k)
 						w.due()
-						w.emergency = emergencies
+						w.emergency, w.rush, w.strict = o.emergencies, o.keys, o.keys
 						var group sync.WaitGroup
-						group.Go(func() { w.operators(t.Context(), i, emergencies) })
+						group.Go(func() { o.ask(t.Context(), w, i) })
 						group.Go(func() { w.crowd(t.Context(), i, 40) })
 						group.Wait()
 						wrong = w.calm(t.Context())
@@ -44,17 +53,26 @@ func TestOperatorsBesideSeveralRunners(t *testing.T) {
 	})
 }
 
-// operators ask for one thing after another.
-func (w *world) operators(ctx context.Context, seed uint64, emergencies bool) {
+// operators are people who ask for things, and what else they do.
+type operators struct{ emergencies, keys bool }
+
+// ask has them ask for one thing after another.
+func (o operators) ask(ctx context.Context, w *world, seed uint64) {
 	r := rand.New(rand.NewPCG(seed, 3))
 	verbs := []func(*rotation.Job, context.Context, rotation.Request) error{
 		(*rotation.Job).Force, (*rotation.Job).Pause, (*rotation.Job).Resume, (*rotation.Job).Resume, (*rotation.Job).Rollback,
 	}
-	if emergencies {
+	if o.emergencies {
 		verbs = append(verbs, (*rotation.Job).Emergency)
 	}
 	for range 30 {
 		time.Sleep(time.Duration(r.IntN(1200)) * time.Second)
+		if o.keys && r.IntN(4) == 0 {
+			w.mu.Lock()
+			w.people(w.store(w.strange()))
+			w.mu.Unlock()
+			continue
+		}
 		asked := request()
 		asked.DisableFirst = w.kind.disables && r.IntN(2) == 0
 		err := verbs[r.IntN(len(verbs))](w.job(), ctx, asked)
@@ -83,10 +101,11 @@ func (w *world) calm(ctx context.Context) []string {
 	if current := w.version(w.current); current == nil || !w.bySecret(current.text).works() {
 		add("the current key does not work")
 	}
-	if w.version(w.staged) != nil || w.version(w.previous) != nil {
+	left := w.version(w.previous)
+	if w.version(w.staged) != nil || left != nil && !w.bySecret(left.text).foreign {
 		add("a version is left: staged %q, previous %q", w.staged, w.previous)
 	}
-	if usable := w.usable(); w.kind.traits.Overlap == rotation.Parallel && len(usable) != 1 {
+	if usable := slices.DeleteFunc(w.usable(), func(k *made) bool { return k.foreign && w.rush && k != w.key() }); w.kind.traits.Overlap == rotation.Parallel && len(usable) != 1 {
 		add("%d keys are usable", len(usable))
 	}
 	return slices.Compact(wrong)

@@ -42,7 +42,9 @@ type pass struct {
 	r     *record
 	saved ledger.Record
 	// fresh says that this very pass has written down the intent to order a key, so that none can have been made yet.
-	fresh   bool
+	fresh bool
+	// spared is the id of a key that is in use though the record does not know it.
+	spared  string
 	rotated bool
 	detail  string
 	next    time.Time

@@ -15,6 +15,8 @@ const (
 	patience = 30 * time.Minute
 	// stillProven is how long a proof lasts.
 	stillProven = 10 * time.Minute
+	// mostConflicts is how often a promotion is tried that the store refuses.
+	mostConflicts = 3
 	// reminder is how often an operator is told again.
 	reminder = 24 * time.Hour
 )
@@ -78,6 +80,9 @@ func (p *pass) verify(ctx context.Context) (bool, error) {
 	if p.current(inventory) {
 		p.r.Cycle.Verified = wall()
 		return true, p.enter(ctx, Promoting)
+	}
+	if p.displaced(inventory) {
+		return false, p.reject(ctx, fmt.Errorf("the staged version has lost its place in the store: %w", secrets.ErrConflict))
 	}
 	found, err := p.read(ctx, p.r.Pending.Version)
 	if err != nil {
@@ -153,6 +158,14 @@ func (p *pass) current(inventory secrets.Inventory) bool {
 		return false
 	}
 	return inventory.Current.ID == p.r.Pending.Version || inventory.Current.Cycle != "" && inventory.Current.Cycle == p.r.Cycle.Stage
+}
+
+// displaced reports whether the pending version cannot be promoted any more: it is in no place from which a store promotes, and the store has said
+// so more often than an inventory that is behind would explain.
+func (p *pass) displaced(inventory secrets.Inventory) bool {
+	f, version := p.r.Failures, p.r.Pending.Version
+	return f.Count >= mostConflicts && f.Step == audit.StepPromote && f.Class == audit.FailureConflict &&
+		version != inventory.Staged.ID && version != inventory.Current.ID && version != inventory.Previous.ID
 }
 
 // prove uses a key as often in a row as proves it.

@@ -139,7 +139,7 @@ func (p *pass) enable(ctx context.Context, key *held) error {
 
 // noWayBack gives a way back up that leads nowhere. What is current stays so.
 func (p *pass) noWayBack(ctx context.Context, cause error) error {
-	p.r.From = ""
+	p.r.From, p.r.Displaced = "", ""
 	return errors.Join(cause, p.enter(ctx, Grace))
 }
 

@@ -152,10 +152,25 @@ func (p *pass) find(ctx context.Context) ([]Key, error) {
 	return keys, nil
 }
 
+// spare notes the key that somebody else has made current while ours is made: by its age alone it may look like one of ours.
+func (p *pass) spare(ctx context.Context, version string, found stored) error {
+	p.spared = ""
+	identifier, ok := p.c.Issuer.(Identifier)
+	if !ok || version == "" || version == p.r.Current.Version {
+		return nil
+	}
+	id, err := identifier.Identify(ctx, found.key)
+	if err != nil && !errors.Is(err, ErrRefused) {
+		return because(audit.StepReconcile, err)
+	}
+	p.spared = id
+	return nil
+}
+
 // orphan reports whether a key was made here and is in no use.
 func (p *pass) orphan(key Key) bool {
-	for _, known := range []held{p.r.Current, p.r.Previous, p.r.Pending} {
-		if known.KeyID != "" && known.KeyID == key.ID {
+	for _, known := range []string{p.r.Current.KeyID, p.r.Previous.KeyID, p.r.Pending.KeyID, p.spared} {
+		if known != "" && known == key.ID {
 			return false
 		}
 	}
