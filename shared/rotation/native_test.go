@@ -131,7 +131,7 @@ func TestARejectedKeyEndsTheStoresCycle(t *testing.T) {
 	}
 }
 
-func TestAStoresCycleThatHasCometoNothingIsNotBegunAgainByTheSchedule(t *testing.T) {
+func TestAStoresCycleThatHasComeToNothingIsNotBegunAgainByTheSchedule(t *testing.T) {
 	play(t, kindOf(shownOnce), func(t *testing.T, w *world) {
 		w.rejectedCycle(t)
 		time.Sleep(tick)

@@ -81,13 +81,13 @@ func (v *vaults) of(name string, make bool) *world {
 	return w
 }
 
-// ask is what a call of a store is as a request, and became what comes of it. Kind says of an error what it wraps.
+// ask is a call of a store as a request, and reply what comes of it. Kind says of an error what it wraps.
 type ask struct {
 	Op, Name, ID, Cycle, Text string
 	Promotion                 secrets.Promotion
 }
 
-type became struct {
+type reply struct {
 	Inventory secrets.Inventory
 	Version   secrets.Version
 	Text      string
@@ -108,7 +108,7 @@ func (v *vaults) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
-	out := became{Kind: 1, Reason: "there is no such secret"}
+	out := reply{Kind: 1, Reason: "there is no such secret"}
 	if world := v.of(in.Name, false); world != nil {
 		out = v.do(r.Context(), vault{&function{world: world}}, in)
 	}
@@ -119,8 +119,8 @@ func (v *vaults) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	_, _ = w.Write(append(text, '\n'))
 }
 
-func (v *vaults) do(ctx context.Context, vault vault, in ask) became {
-	var out became
+func (v *vaults) do(ctx context.Context, vault vault, in ask) reply {
+	var out reply
 	var err error
 	ref := secrets.Ref{Name: in.Name}
 	switch in.Op {
@@ -150,13 +150,13 @@ type remote struct {
 	client  *http.Client
 }
 
-func (s remote) call(ctx context.Context, ref secrets.Ref, in ask) (became, error) {
-	refuse := func(reason string, err error) (became, error) {
-		return became{}, &secrets.Error{Ref: ref, Op: in.Op, Reason: reason, Err: err}
+func (s remote) call(ctx context.Context, ref secrets.Ref, in ask) (reply, error) {
+	refuse := func(reason string, err error) (reply, error) {
+		return reply{}, &secrets.Error{Ref: ref, Op: in.Op, Reason: reason, Err: err}
 	}
 	own, err := ref.Whole(secrets.StoreOwn)
 	if err != nil {
-		return became{}, secrets.Failed(in.Op, err)
+		return reply{}, secrets.Failed(in.Op, err)
 	}
 	in.Name = own.Name
 	body, err := json.Marshal(in)
@@ -177,7 +177,7 @@ func (s remote) call(ctx context.Context, ref secrets.Ref, in ask) (became, erro
 		return refuse("no reply", io.ErrUnexpectedEOF)
 	}
 	defer func() { _ = response.Body.Close() }()
-	var out became
+	var out reply
 	switch {
 	case response.StatusCode == http.StatusTooManyRequests:
 		return refuse("throttled", nil)
