@@ -239,6 +239,7 @@ func TestAnEmergencyTakesThePlaceOfARollback(t *testing.T) {
 		w.alarm(t, request())
 		w.settled(t)
 		want(t, "key in use", w.key().id, "key-3")
+		want(t, "promotions", w.promotions, 2)
 		want(t, "keys that work", len(w.usable()), 1)
 		if err := w.job().Rollback(t.Context(), request()); !errors.Is(err, rotation.ErrNotPossible) {
 			t.Errorf("got %v", err)

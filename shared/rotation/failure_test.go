@@ -47,6 +47,28 @@ func TestAStepThatFailsIsTriedAgainEverMoreSeldom(t *testing.T) {
 	})
 }
 
+func TestACycleOrdersFiveKeysAndEndsEachThatIsRejected(t *testing.T) {
+	play(t, kindOf(shownOnce), func(t *testing.T, w *world) {
+		w.due()
+		w.tune = refusing
+		for range 24 * 12 {
+			_, _ = w.run(t.Context(), nil)
+			if n := len(w.usable()); n > 2 {
+				t.Fatalf("%d keys work", n)
+			}
+			time.Sleep(tick)
+		}
+		ofFirst := 0
+		for _, k := range w.keys {
+			if strings.Contains(k.name, "-openai-1-") {
+				ofFirst++
+			}
+		}
+		want(t, "keys of the first cycle", ofFirst, 5)
+		want(t, "the key in use works", w.byID("key-1").works(), true)
+	})
+}
+
 func TestAnIssuerThatAsksToWaitIsLeftAlone(t *testing.T) {
 	play(t, kindOf(shownOnce), func(t *testing.T, w *world) {
 		w.due()

@@ -281,6 +281,49 @@ func TestThereIsNoWayBackToAKeyThatOthersMayKnow(t *testing.T) {
 	})
 }
 
+func TestAWayBackThatHasBeenGoneIsNotGoneAgain(t *testing.T) {
+	play(t, kindOf(shownOnce), func(t *testing.T, w *world) {
+		w.begin(t)
+		w.back(t)
+		_, _ = w.run(t.Context(), func(call string) fault {
+			if call == "promote" {
+				return losesReply
+			}
+			return none
+		})
+		time.Sleep(tick)
+		values := 0
+		_, _ = w.run(t.Context(), func(call string) fault {
+			if call == "value" {
+				if values++; values == 2 { // that of the current version
+					return throttled
+				}
+			}
+			return none
+		})
+		time.Sleep(tick)
+		w.settled(t)
+		want(t, "key in use", w.key().id, "key-1")
+		want(t, "promotions", w.promotions, 2)
+		want(t, "versions", len(w.versions), 2)
+	})
+}
+
+func TestThereIsNoWayBackToAKeyThatMayBeGone(t *testing.T) {
+	play(t, kindOf(twoSlots), func(t *testing.T, w *world) {
+		w.begin(t)
+		next := w.key()
+		time.Sleep(grace)
+		_, _ = w.run(t.Context(), failing("revoke"))
+		next.rejected = true
+		for range 6 {
+			time.Sleep(2 * time.Hour)
+			w.fails(t, "does not prove itself")
+		}
+		want(t, "key in use", w.key(), next)
+	})
+}
+
 // silent does not find out whether a key works.
 type silent struct{}
 
