@@ -48,6 +48,7 @@ func TestOperatorsBesideSeveralRunners(t *testing.T) {
 						t.Fatalf("-rotation.seed=%d: %v\n%s", i, wrong, log)
 					}
 				}
+				t.Logf("%d schedules of operators and several runners", *tries/5)
 			})
 		}
 	})
