@@ -15,6 +15,7 @@ package eventbridge
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 	"unicode/utf8"
 
@@ -62,28 +64,42 @@ type Options struct {
 	Timeout time.Duration
 }
 
+// The forms are compiled when there is a bus: a cold start without one would pay for them too. That of a bus is from
+// https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsRequestEntry.html, but for the length of its name.
 var (
-	// busForm is from https://docs.aws.amazon.com/eventbridge/latest/APIReference/API_PutEventsRequestEntry.html.
-	busForm    = regexp.MustCompile(`^(arn:aws[a-z-]*:events:([a-z0-9-]+):[0-9]{12}:event-bus/)?[.\-_A-Za-z0-9]{1,256}$`)
-	regionForm = regexp.MustCompile(`^[a-z]{2,5}(-[a-z]+)+-[0-9]+$`)
+	busForm = sync.OnceValue(func() *regexp.Regexp {
+		return regexp.MustCompile(`^(?:arn:aws[a-z-]*:events:([a-z0-9-]+):[0-9]{12}:event-bus/)?([.\-_A-Za-z0-9]+)$`)
+	})
+	regionForm = sync.OnceValue(func() *regexp.Regexp { return regexp.MustCompile(`^[a-z]{2,5}(-[a-z]+)+-[0-9]+$`) })
 )
+
+// maxBusName is the longest name of a bus, in bytes.
+const maxBusName = 256
+
+// parseBus returns the region in the ARN of a bus, which a name alone does not have.
+func parseBus(bus string) (region string, ok bool) {
+	m := busForm().FindStringSubmatch(bus)
+	if m == nil || len(m[2]) > maxBusName {
+		return "", false
+	}
+	return m[1], true
+}
 
 // Region returns the region of a bus: that of its ARN, or else the function's own.
 func Region(bus, own string) string {
-	if m := busForm.FindStringSubmatch(bus); m != nil && m[2] != "" {
-		return m[2]
-	}
-	return own
+	region, _ := parseBus(bus)
+	return cmp.Or(region, own)
 }
 
 // New returns a publisher. It makes no network call.
 func New(options Options) (*audit.Remote, error) {
+	_, isBus := parseBus(options.Bus)
 	switch {
 	case options.Authorizer == nil:
 		return nil, errors.New("an event bus of EventBridge needs an authorizer")
-	case !busForm.MatchString(options.Bus):
+	case !isBus:
 		return nil, errors.New("an event bus of EventBridge is the name or the ARN of one, such as audit or arn:aws:events:eu-central-1:123456789012:event-bus/audit")
-	case !regionForm.MatchString(options.Region):
+	case !regionForm().MatchString(options.Region):
 		return nil, errors.New("an event bus of EventBridge needs a region: set AWS_REGION")
 	case Region(options.Bus, options.Region) != options.Region:
 		return nil, fmt.Errorf("the event bus is in the region of its ARN, and the requests would be signed for %s", options.Region)

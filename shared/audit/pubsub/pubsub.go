@@ -14,6 +14,7 @@ import (
 	"fmt"
 	"net/http"
 	"regexp"
+	"sync"
 	"time"
 
 	"github.com/go-json-experiment/json"
@@ -48,15 +49,23 @@ type Options struct {
 	Timeout time.Duration
 }
 
-// topicForm is from https://cloud.google.com/pubsub/docs/pubsub-basics#resource_names. Projects may begin with a domain.
-var topicForm = regexp.MustCompile(`^projects/([a-z0-9.-]+:)?[a-z][a-z0-9-]{4,28}[a-z0-9]/topics/[A-Za-z][A-Za-z0-9\-_.~+%]{2,254}$`)
+// topicForm is from https://cloud.google.com/pubsub/docs/pubsub-basics#resource_names, but for the lengths. Projects may begin with a domain. It is
+// compiled when there is a topic: a cold start without one would pay for it too.
+var topicForm = sync.OnceValue(func() *regexp.Regexp {
+	return regexp.MustCompile(`^projects/(?:[a-z0-9.-]+:)?([a-z][a-z0-9-]*[a-z0-9])/topics/([A-Za-z][A-Za-z0-9\-_.~+%]*)$`)
+})
+
+func isTopic(name string) bool {
+	m := topicForm().FindStringSubmatch(name)
+	return m != nil && len(m[1]) >= 6 && len(m[1]) <= 30 && len(m[2]) >= 3 && len(m[2]) <= 255
+}
 
 // New returns a publisher. It makes no network call.
 func New(options Options) (*audit.Remote, error) {
 	switch {
 	case options.Authorizer == nil:
 		return nil, errors.New("a topic of Pub/Sub needs an authorizer")
-	case !topicForm.MatchString(options.Topic):
+	case !isTopic(options.Topic):
 		return nil, errors.New("a topic of Pub/Sub is its full name, projects/PROJECT/topics/TOPIC")
 	}
 	endpoint := options.Endpoint
