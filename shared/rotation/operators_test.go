@@ -36,7 +36,7 @@ func TestOperatorsBesideSeveralRunners(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
 						w := newWorld(k)
 						w.due()
-						w.emergency, w.rush, w.strict = o.emergencies, o.keys, o.keys
+						w.emergency, w.rush = o.emergencies, o.keys
 						var group sync.WaitGroup
 						group.Go(func() { o.ask(t.Context(), w, i) })
 						group.Go(func() { w.crowd(t.Context(), i, 40) })

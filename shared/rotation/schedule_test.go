@@ -243,6 +243,7 @@ func (w *world) late(call string) bool {
 
 // crowd has several functions run so many times each.
 func (w *world) crowd(ctx context.Context, seed uint64, runs int) {
+	w.strict = true // a function that was frozen may want to drop what is current by now, and is refused
 	r := rand.New(rand.NewPCG(seed, 1))
 	var group sync.WaitGroup
 	for range 2 + r.IntN(3) {

@@ -49,7 +49,7 @@ type world struct {
 	previous string
 	staged   string
 	suffix   string // what the ids of versions end with
-	strict   bool   // that the store refuses something is what is tested
+	strict   bool   // that the store refuses to drop what is current is nothing wrong
 	ledger   ledgertest.Memory
 	texts    [][]byte // all that the ledger has ever held
 	events   []audit.Event
