@@ -110,7 +110,7 @@ func (w *world) rotated(line *secretstest.Line, timeout time.Duration, prefix st
 			last, _ := current.Load(prefix + name)
 			w.operate("POST", prefix+name+"/versions/"+last.(string)+":disable {}")
 		},
-		StagesOnce: true, Swaps: true,
+		Swaps: true,
 		Throttled: secretstest.Reply{Status: 429, Header: http.Header{"Content-Type": {"application/json"}},
 			Body: `{"error":{"code":429,"status":"RESOURCE_EXHAUSTED","message":"` + secretstest.Canary + `"}}`},
 	}
