@@ -14,9 +14,11 @@ const rounds = 4
 //
 // Which version is current and which is previous is said by the aliases of these names, and what each version was staged for by annotations
 // whose names begin with postern-. Both are parts of the secret, which changes under its etag: of two that promote at the same time one
-// wins, and it needs no lease. Staging does: a version is added without a condition, so that of several who stage the same candidate at the same
-// time each may take the others' additions for what a cut off call has left, and all of them may fail. A secret without aliases, of which readers get the newest version, is given them before a version is added.
-// A version that somebody else has added since is a staged one, unless the secret has no aliases: then it is the current one. Who manages the
+// wins, and it needs no lease. Staging does: a version is added without a condition, so that of several who stage the same candidate at the
+// same time each may take the others' additions for what a cut off call has left, and all of them may fail.
+//
+// A secret without aliases, of which readers get the newest version, is given them before a version is added. A version that somebody else
+// has added since is a staged one, unless the secret has no aliases: then it is the current one. Who manages the
 // secret by other means, such as Terraform, has to leave these aliases and annotations alone.
 //
 // Stage needs secretmanager.versions.add, and secretmanager.versions.access and secretmanager.versions.destroy where an earlier call was
