@@ -83,13 +83,9 @@ func (k Kit) Gateway() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	counts, err := w.quota(document)
-	if err != nil {
-		return nil, fmt.Errorf("cache.redis: %w", err)
-	}
 	g, err := gateway.New(gateway.Options{
 		Document: document, Models: models, Policy: policy.Compile(document), Log: k.Log, Callers: caller.New(document, entry),
-		Audit: k.Audit, Function: w.origin(), Quota: counts,
+		Audit: k.Audit, Function: w.origin(), Quota: w.quota(document),
 	})
 	if err != nil {
 		return nil, err

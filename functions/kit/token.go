@@ -90,7 +90,7 @@ func (w *wiring) sharers(u *config.Upstream) []string {
 
 // newRedis connects to nothing yet.
 func (w *wiring) newRedis(r *config.Redis) (*redistokens.Cache, error) {
-	options := redistokens.Options{URL: r.URL, Username: r.Username, OnFault: func(ctx context.Context, f redistokens.Fault) {
+	options := redistokens.Options{Server: w.server, OnFault: func(ctx context.Context, f redistokens.Fault) {
 		w.Log.WarnContext(ctx, "the shared token cache cannot be used; tokens are fetched from their issuers",
 			slog.String("step", string(f.Step)), slog.String("error", f.Err.Error()), slog.Time("until", f.Until))
 	}}
@@ -99,13 +99,6 @@ func (w *wiring) newRedis(r *config.Redis) (*redistokens.Cache, error) {
 		return nil, fmt.Errorf("key_ref: %w", err)
 	}
 	options.Key = key.read
-	if r.CredentialRef != "" {
-		password, err := w.secret(r.CredentialRef)
-		if err != nil {
-			return nil, fmt.Errorf("credential_ref: %w", err)
-		}
-		options.Password = password.read
-	}
 	return redistokens.New(options)
 }
 

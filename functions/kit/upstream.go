@@ -14,6 +14,7 @@ import (
 	"github.com/postern-ai/postern/shared/provider/bedrock"
 	"github.com/postern-ai/postern/shared/provider/openai"
 	"github.com/postern-ai/postern/shared/provider/vertex"
+	"github.com/postern-ai/postern/shared/redis"
 )
 
 // wiring is what upstreams share while they are put together. Some of that is
@@ -22,8 +23,9 @@ import (
 type wiring struct {
 	Kit
 	vault *vault
-	// redis is nil when instances share nothing.
-	redis *redistokens.Cache
+	// server and redis are nil when instances share nothing.
+	server *redis.Server
+	redis  *redistokens.Cache
 	// ahead takes note of the shared sources that are made, for a function that
 	// refreshes them. It is nil in a gateway.
 	ahead *proactive
@@ -44,6 +46,9 @@ func newWiring(k Kit, d *config.Document) (*wiring, error) {
 		return w, nil
 	}
 	var err error
+	if w.server, err = w.redisServer(d.Cache.Redis); err != nil {
+		return nil, fmt.Errorf("cache.redis: %w", err)
+	}
 	if w.redis, err = w.newRedis(d.Cache.Redis); err != nil {
 		return nil, fmt.Errorf("cache.redis: %w", err)
 	}

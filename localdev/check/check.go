@@ -6,6 +6,7 @@
 package check
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -331,8 +332,12 @@ func (p *page) settings(d *config.Document) {
 		p.line("  - ", "a secret that was read from a store is used for "+length(d.Cache.SecretTTL)+" before the store is asked again, and read again at once when an upstream rejects it")
 	}
 	if r := d.Cache.Redis; r != nil {
-		text := "tokens are shared between instances, encrypted under the key at " + r.KeyRef.String() + ", in " + r.URL
-		if r.CredentialRef != "" {
+		where := cmp.Or(r.URL, "the server that the deployment makes (POSTERN_REDIS_URL)")
+		text := "tokens are shared between instances, encrypted under the key at " + r.KeyRef.String() + ", in " + where
+		switch {
+		case r.AuthType == config.Native:
+			text += ", where the function's own identity logs in"
+		case r.CredentialRef != "":
 			text += ", whose password is at " + r.CredentialRef.String()
 		}
 		p.line("  - ", text)

@@ -48,7 +48,10 @@ func (r Record) Text() ([]byte, error) {
 
 // loadOn loads a document as the function of a cloud does that is deployed as it has to be.
 func loadOn(cloud config.Cloud, data []byte) (*config.Document, error) {
-	environment := map[string]string{"POSTERN_CONFIG": string(data), "POSTERN_PLATFORM_IAM": "true"}
+	environment := map[string]string{
+		"POSTERN_CONFIG": string(data), "POSTERN_PLATFORM_IAM": "true", "POSTERN_REDIS_URL": "rediss://postern-abc123.serverless.use1.cache.amazonaws.com",
+		"POSTERN_REDIS_USERNAME": "postern-gateway",
+	}
 	switch cloud {
 	case config.AWS:
 		environment["AWS_REGION"] = "us-east-1" // every function there has one

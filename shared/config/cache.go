@@ -1,6 +1,7 @@
 package config
 
 import (
+	"cmp"
 	"net/url"
 	"strings"
 	"time"
@@ -43,16 +44,25 @@ func (l *loader) cache(o object) Cache {
 
 func (l *loader) redis(o object) *Redis {
 	var r Redis
-	local := false
-	if p, ok := o.field("url"); !ok {
-		o.missing("url", "the server's address is missing", "give it as rediss://host:6379")
-	} else if s, ok := p.string(); ok {
-		r.URL, local = s, true
-		if u, problem := parseRedis(s); problem != "" {
-			p.wrong(problem, "give it as rediss://host:6379/0; redis:// is for this machine itself, and user and password are username and credential_ref")
-		} else {
-			local = isLoopback(u.Hostname())
+	if p, ok := o.field("auth_type"); ok {
+		// What else is wrong is told of the one way that there is.
+		r.AuthType = Native
+		if s, ok := p.string(); ok && s != string(Native) {
+			p.wrong("this is no way to log in to a Redis server", "use native for the function's own identity, or leave it out and give credential_ref")
 		}
+	}
+	local := false
+	if p, ok := o.field("url"); ok {
+		if s, ok := p.string(); ok {
+			r.URL, local = s, true
+			if u, problem := parseRedis(s); problem != "" {
+				p.wrong(problem, redisRemedy)
+			} else {
+				local = isLoopback(u.Hostname())
+			}
+		}
+	} else if r.AuthType != Native {
+		o.missing("url", "the server's address is missing", "give it as rediss://host:6379")
 	}
 	if p, ok := o.field("username"); ok {
 		if s, ok := p.string(); ok && isParameter(s) {
@@ -63,13 +73,25 @@ func (l *loader) redis(o object) *Redis {
 	}
 	if p, ok := o.field("credential_ref"); ok {
 		r.CredentialRef, _ = p.reference()
-	} else if !local {
+		if r.AuthType == Native {
+			p.wrong("the function's own identity logs in, and has no password", "remove it, or remove auth_type")
+		}
+	} else if !local && r.AuthType != Native {
 		o.missing("credential_ref", "the place of the password is missing", referenceRemedy)
 	}
 	if p, ok := o.field("key_ref"); ok {
 		r.KeyRef, _ = p.reference()
 	} else {
 		o.missing("key_ref", "the place of the encryption key is missing, and tokens are never shared in clear", referenceRemedy)
+	}
+	if p, ok := o.field("aws_cache_name"); ok {
+		if s, ok := p.string(); ok && !isCacheName(s) {
+			p.wrong("this cannot be the name of a cache of ElastiCache", "use small letters, digits and dashes")
+		} else if ok && r.AuthType != Native {
+			p.wrong("without auth_type native nobody needs the name", "remove it, or give auth_type: native")
+		} else {
+			r.AWSCacheName = s
+		}
 	}
 	o.finish(func(name string) (string, bool) {
 		switch name {
@@ -81,6 +103,82 @@ func (l *loader) redis(o object) *Redis {
 		return "", false
 	})
 	return &r
+}
+
+const redisRemedy = "give it as rediss://host:6379/0; redis:// is for this machine itself, and user and password are username and credential_ref"
+
+func isCacheName(s string) bool { return made(s, 1, 40, small+digits+"-") && s[0] != '-' }
+
+// settleRedis fills in what the document leaves to the deployment that has made the server.
+func (d *Document) settleRedis(cloud Cloud, getenv func(string) string) []Problem {
+	r := d.Cache.Redis
+	if r == nil {
+		return nil
+	}
+	r.Authorities = getenv("POSTERN_REDIS_CA")
+	if r.AuthType != Native {
+		return nil
+	}
+	var problems []Problem
+	if r.URL == "" {
+		r.URL = getenv("POSTERN_REDIS_URL")
+		if _, problem := parseRedis(r.URL); r.URL == "" {
+			problems = append(problems, Problem{
+				Path: "cache.redis.url", Message: "the server's address is missing, and POSTERN_REDIS_URL is not set",
+				Remedy: "set that variable, as the modules in infra do for the server that they make, or give the address of your own server",
+			})
+		} else if problem != "" {
+			problems = append(problems, Problem{Path: "POSTERN_REDIS_URL", Value: r.URL, Message: problem, Remedy: redisRemedy})
+		}
+	}
+	if cloud != AWS {
+		if r.Username != "" {
+			d.Warnings = append(d.Warnings, Problem{
+				Path: "cache.redis.username", Value: r.Username, Message: "it has no effect here, because the function's own identity is the user", Remedy: "remove it",
+			})
+			r.Username = ""
+		}
+		return problems
+	}
+	r.Username = cmp.Or(r.Username, getenv("POSTERN_REDIS_USERNAME"))
+	if r.Username == "" {
+		problems = append(problems, Problem{
+			Path: "cache.redis.username", Message: "the user of ElastiCache who logs in with IAM is missing, and POSTERN_REDIS_USERNAME is not set",
+			Remedy: "give the id of a user whose authentication mode is iam",
+		})
+	}
+	if name, _ := r.ElastiCache(); name == "" && len(problems) == 0 {
+		problems = append(problems, Problem{
+			Path: "cache.redis.aws_cache_name", Message: "the address does not say which cache of ElastiCache it is",
+			Remedy: "give the name of the serverless cache or the id of the replication group",
+		})
+	}
+	return problems
+}
+
+// ElastiCache returns what ElastiCache calls the server, and whether it is a serverless cache. Addresses of those are
+// NAME-ID.serverless.REGION.cache.amazonaws.com; of replication groups with TLS master.NAME.ID.REGION.cache.amazonaws.com or, with shards,
+// clustercfg.NAME.ID.REGION.cache.amazonaws.com (ElastiCache User Guide, "Finding connection endpoints").
+func (r *Redis) ElastiCache() (name string, serverless bool) {
+	u, err := url.Parse(r.URL)
+	if err != nil {
+		return r.AWSCacheName, false
+	}
+	host, ok := strings.CutSuffix(strings.TrimSuffix(u.Hostname(), ".cn"), ".cache.amazonaws.com")
+	if !ok {
+		return r.AWSCacheName, false
+	}
+	labels := strings.Split(host, ".")
+	switch {
+	case len(labels) == 3 && labels[1] == "serverless":
+		if i := strings.LastIndexByte(labels[0], '-'); i > 0 {
+			name = labels[0][:i]
+		}
+		return cmp.Or(r.AWSCacheName, name), true
+	case len(labels) == 4 && (labels[0] == "master" || labels[0] == "clustercfg"):
+		name = labels[1]
+	}
+	return cmp.Or(r.AWSCacheName, name), false
 }
 
 // parseRedis parses the address of a Redis server. The problem is "" when there is none.

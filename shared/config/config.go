@@ -293,12 +293,21 @@ type Cache struct {
 
 // Redis is a server in which instances share tokens, encrypted, and count what callers use.
 type Redis struct {
+	// AuthType is Native where the function's own identity logs in: to ElastiCache and Memorystore with IAM, to Azure Managed Redis with
+	// Entra ID. Empty means a user with a stored password.
+	AuthType AuthType `json:"auth_type,omitzero"`
 	// URL is rediss://host:port/db, or redis:// on loopback. It holds no user and no password.
-	URL string `json:"url"`
-	// Username is the user of the server's access control list. Empty means the default one.
+	URL string `json:"url,omitzero"`
+	// Username is the user of the server's access control list. Empty means the default one; with Native, on AWS the user of ElastiCache,
+	// and elsewhere nothing.
 	Username string `json:"username,omitzero"`
-	// CredentialRef says where that user's password is. It may be empty for a server on loopback.
+	// CredentialRef says where that user's password is. It may be empty for a server on loopback, and is with Native.
 	CredentialRef Reference `json:"credential_ref,omitzero"`
+	// AWSCacheName is what ElastiCache calls the server, with Native on AWS: the name of a serverless cache, or the id of a replication
+	// group. It defaults to that in URL.
+	AWSCacheName string `json:"aws_cache_name,omitzero"`
+	// Authorities are whom to trust for the server's certificate, in PEM, from the environment. Empty means the system's.
+	Authorities string `json:"-"`
 	// KeyRef says where the key is that tokens are encrypted under: 32 bytes in base64 or hexadecimal.
 	KeyRef Reference `json:"key_ref"`
 }

@@ -176,7 +176,7 @@ func (e *environment) rename(err error) error {
 
 // settle fills in what the document leaves to the platform and refuses what this cloud's functions cannot do.
 func (d *Document) settle(cloud Cloud, getenv func(string) string) error {
-	problems := append(d.settleMFA(cloud, getenv), d.settleFronts(cloud)...)
+	problems := slices.Concat(d.settleMFA(cloud, getenv), d.settleFronts(cloud), d.settleRedis(cloud, getenv))
 	for i := range d.Upstreams {
 		u := &d.Upstreams[i]
 		cell, _ := cellOf(u.Provider, u.AuthType)

@@ -271,3 +271,93 @@ func TestFrontsAreOnTheirOwnClouds(t *testing.T) {
 		}
 	}
 }
+
+// TestTheFunctionsOwnIdentityLogsInToRedis loads documents whose server the deployment has made, or the operator.
+func TestTheFunctionsOwnIdentityLogsInToRedis(t *testing.T) {
+	t.Parallel()
+	const serverless = "rediss://my-cache-abc123.serverless.use1.cache.amazonaws.com:6379"
+	for _, test := range []struct {
+		name, redis string
+		cloud       config.Cloud
+		getenv      func(string) string
+		want        config.Redis // but for the way to log in and the key
+		cache       string
+		serverless  bool
+		problem     string
+		warning     string
+	}{
+		{
+			name: "AWS: to the server that the deployment has made", cloud: config.AWS,
+			getenv: variables("POSTERN_REDIS_URL", serverless, "POSTERN_REDIS_USERNAME", "postern"),
+			want:   config.Redis{URL: serverless, Username: "postern"}, cache: "my-cache", serverless: true,
+		},
+		{
+			name: "AWS: to a replication group of the operator's", cloud: config.AWS, redis: ", url: 'rediss://clustercfg.group-1.abc123.euw1.cache.amazonaws.com', username: me", getenv: variables(),
+			want: config.Redis{URL: "rediss://clustercfg.group-1.abc123.euw1.cache.amazonaws.com", Username: "me"}, cache: "group-1",
+		},
+		{
+			name: "AWS: to one in China", cloud: config.AWS, redis: ", url: 'rediss://master.group.abc123.cnn1.cache.amazonaws.com.cn', username: me", getenv: variables(),
+			want: config.Redis{URL: "rediss://master.group.abc123.cnn1.cache.amazonaws.com.cn", Username: "me"}, cache: "group",
+		},
+		{
+			name: "AWS: to an address that does not say which cache it is", cloud: config.AWS, redis: ", url: 'rediss://cache.internal.example.com', username: me", getenv: variables(),
+			problem: "cache.redis.aws_cache_name: the address does not say which cache of ElastiCache it is; give the name of the serverless cache or the id of the replication group",
+		},
+		{
+			name: "AWS: to such an address, with the cache's name", cloud: config.AWS, redis: ", url: 'rediss://cache.internal.example.com', username: me, aws_cache_name: group", getenv: variables(),
+			want: config.Redis{URL: "rediss://cache.internal.example.com", Username: "me", AWSCacheName: "group"}, cache: "group",
+		},
+		{
+			name: "AWS: without a user", cloud: config.AWS, getenv: variables("POSTERN_REDIS_URL", serverless),
+			problem: "cache.redis.username: the user of ElastiCache who logs in with IAM is missing, and POSTERN_REDIS_USERNAME is not set; give the id of a user whose authentication mode is iam",
+		},
+		{
+			name: "Google Cloud: to the server that the deployment has made, by its authority", cloud: config.GCP,
+			getenv: variables("POSTERN_REDIS_URL", "rediss://10.0.0.3:6379", "POSTERN_REDIS_CA", "PEM"),
+			want:   config.Redis{URL: "rediss://10.0.0.3:6379", Authorities: "PEM"},
+		},
+		{
+			name: "Google Cloud: a user's name has no effect", cloud: config.GCP, redis: ", url: 'rediss://10.0.0.3:6379', username: me", getenv: variables(),
+			want: config.Redis{URL: "rediss://10.0.0.3:6379"}, warning: "cache.redis.username (\"me\"): it has no effect here",
+		},
+		{
+			name: "Azure: without an address", cloud: config.Azure, getenv: variables(),
+			problem: "cache.redis.url: the server's address is missing, and POSTERN_REDIS_URL is not set; set that variable, as the modules in infra do for the server that they make, or give the address of your own server",
+		},
+		{
+			name: "Azure: with a wrong address", cloud: config.Azure, getenv: variables("POSTERN_REDIS_URL", "postern.redis.azure.net:10000"),
+			problem: `POSTERN_REDIS_URL ("postern.redis.azure.net:10000"): this is not a URL`,
+		},
+	} {
+		document := "platform_callers: true\ncache: {redis: {auth_type: native, key_ref: key" + test.redis + "}}\nupstreams: [{provider: openai, auth_type: api_key, credential_ref: key}]\n"
+		getenv := func(name string) string {
+			if name == "POSTERN_CONFIG" {
+				return document
+			}
+			return test.getenv(name)
+		}
+		d, err := config.FromEnvironment(test.cloud, getenv, nil)
+		if test.problem != "" || err != nil {
+			if test.problem == "" || err == nil || !strings.Contains(err.Error(), test.problem) {
+				t.Errorf("%s: got %v", test.name, err)
+			}
+			continue
+		}
+		got := *d.Cache.Redis
+		if name, serverless := got.ElastiCache(); test.cloud == config.AWS && (name != test.cache || serverless != test.serverless) {
+			t.Errorf("%s: the cache is %q, serverless %v", test.name, name, serverless)
+		}
+		test.want.AuthType, test.want.KeyRef = config.Native, "key"
+		if diff := cmp.Diff(test.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", test.name, diff)
+		}
+		if text := ""; len(d.Warnings) > 0 {
+			text = d.Warnings[0].String()
+			if test.warning == "" || !strings.Contains(text, test.warning) {
+				t.Errorf("%s: warns %q", test.name, text)
+			}
+		} else if test.warning != "" {
+			t.Errorf("%s: warns of nothing", test.name)
+		}
+	}
+}

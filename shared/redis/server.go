@@ -23,17 +23,26 @@ type Options struct {
 	// URL is rediss://host:port/database. The port defaults to 6379 and the database to 0. Without TLS (redis://) the host must be this
 	// machine.
 	URL string
-	// Username is the user of the server's access control list. Empty means the default one.
-	Username string
-	// Password returns that user's password, or "" when there is none, as nil does. It is called for each connection, so that a new password
-	// is noticed, and keeps what is costly to fetch.
-	Password func(ctx context.Context) (string, error)
+	// Login returns who logs in. Nil means that nobody does. It is called for each connection, so that a new password is noticed, and keeps
+	// what is costly to fetch.
+	Login func(ctx context.Context) (Login, error)
 	// RootCAs are whom to trust for the server's certificate. Nil means the system's.
 	RootCAs *x509.CertPool
+	// Own says that RootCAs vouch for this server and for nobody else, as the authority of an instance of Memorystore does. Any certificate
+	// of theirs is then the server's, whichever name or address it has.
+	Own bool
 	// Timeout bounds each command; connecting has twice as long. Zero means 200 ms.
 	Timeout time.Duration
 	// Dial connects to host:port. Nil means over TCP.
 	Dial func(ctx context.Context, address string) (net.Conn, error)
+}
+
+// Login is a user of a server's access control list. Neither may be printed.
+type Login struct {
+	// User is empty for the default one.
+	User string
+	// Password is empty where there is none. Then nobody logs in.
+	Password string
 }
 
 // Server is a Redis server. It is safe for concurrent use.
@@ -62,6 +71,13 @@ func New(options Options) (*Server, error) {
 	switch {
 	case address.Scheme == "rediss":
 		s.tls = &tls.Config{MinVersion: tls.VersionTLS12, ServerName: address.Hostname(), RootCAs: options.RootCAs}
+		if options.Own {
+			if options.RootCAs == nil {
+				return nil, errors.New("the authority of the Redis server's certificate is missing")
+			}
+			// What is skipped is done below, the name left out.
+			s.tls.InsecureSkipVerify, s.tls.VerifyConnection = true, func(state tls.ConnectionState) error { return vouched(state, options.RootCAs) }
+		}
 	case address.Scheme != "redis":
 		return nil, errors.New("the address of the Redis server does not begin with rediss://")
 	case !isLoopback(address.Hostname()):
@@ -86,6 +102,22 @@ func port(address *url.URL) string {
 func isLoopback(host string) bool {
 	ip, err := netip.ParseAddr(host)
 	return host == "localhost" || err == nil && ip.IsLoopback()
+}
+
+// vouched returns an error unless a server's certificate comes from one of the authorities.
+func vouched(state tls.ConnectionState, authorities *x509.CertPool) error {
+	if len(state.PeerCertificates) == 0 {
+		return errors.New("the server has shown no certificate")
+	}
+	between := x509.NewCertPool()
+	for _, certificate := range state.PeerCertificates[1:] {
+		between.AddCert(certificate)
+	}
+	_, err := state.PeerCertificates[0].Verify(x509.VerifyOptions{Roots: authorities, Intermediates: between})
+	if err != nil {
+		return &tls.CertificateVerificationError{UnverifiedCertificates: state.PeerCertificates, Err: err}
+	}
+	return nil
 }
 
 // Connect opens a connection.
@@ -119,10 +151,10 @@ func (s *Server) mayFollow(moved *Refusal) bool {
 }
 
 func (s *Server) connect(ctx context.Context, address string) (*Conn, error) {
-	password := ""
-	if s.options.Password != nil {
+	var login Login
+	if s.options.Login != nil {
 		var err error
-		if password, err = s.options.Password(ctx); err != nil {
+		if login, err = s.options.Login(ctx); err != nil {
 			return nil, err
 		}
 	}
@@ -141,20 +173,20 @@ func (s *Server) connect(ctx context.Context, address string) (*Conn, error) {
 		conn = secure
 	}
 	c := newConn(conn)
-	if err := s.greet(ctx, c, password); err != nil {
+	if err := s.greet(ctx, c, login); err != nil {
 		c.Close()
 		return nil, err
 	}
 	return c, nil
 }
 
-func (s *Server) greet(ctx context.Context, c *Conn, password string) error {
-	if password != "" {
-		login := []string{"AUTH", password}
-		if user := s.options.Username; user != "" {
-			login = []string{"AUTH", user, password}
+func (s *Server) greet(ctx context.Context, c *Conn, login Login) error {
+	if login.Password != "" {
+		command := []string{"AUTH", login.Password}
+		if login.User != "" {
+			command = []string{"AUTH", login.User, login.Password}
 		}
-		if _, err := c.Do(ctx, login...); err != nil {
+		if _, err := c.Do(ctx, command...); err != nil {
 			return err
 		}
 	}

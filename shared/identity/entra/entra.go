@@ -28,7 +28,9 @@ import (
 const (
 	// CognitiveServices is the scope that covers Azure OpenAI and the other inference endpoints of the public cloud.
 	CognitiveServices = "https://cognitiveservices.azure.com/.default"
-	source            = "managed identity"
+	// Redis is the scope that covers Azure Managed Redis.
+	Redis  = "https://redis.azure.com/.default"
+	source = "managed identity"
 	// totalTimeout bounds a request for a token, to which azidentity itself sets no limit.
 	totalTimeout = 2500 * time.Millisecond
 	// anew makes azidentity ask the platform. It keeps the tokens of managed identities in a cache that all credentials of a process share

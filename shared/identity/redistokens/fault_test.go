@@ -14,6 +14,7 @@ import (
 
 	"github.com/postern-ai/postern/shared/identity"
 	"github.com/postern-ai/postern/shared/identity/redistokens"
+	"github.com/postern-ai/postern/shared/redis"
 	"github.com/postern-ai/postern/shared/secrets"
 )
 
@@ -156,14 +157,14 @@ var faults = map[string]struct {
 	"the password is wrong": {
 		given: func(_ *testing.T, s *setting) {
 			s.redis.RequireUserAuth("gateway", "secret")
-			s.Username, s.Password = "gateway", fixed(secrets.NewValue("hunter2"))
+			s.server.Login = as("gateway", "hunter2")
 		},
-		want: []string{unreachable + ": the server answered WRONGPASS; check the user's name and password" + resting},
+		want: []string{unreachable + ": the server answered WRONGPASS; check the user and its password, or whether the identity of the function may connect" + resting},
 	},
 	"the password cannot be read": {
 		given: func(_ *testing.T, s *setting) {
-			s.Password = func(context.Context) (secrets.Value, error) {
-				return secrets.Value{}, &secrets.Error{Ref: secrets.Ref{Store: "env", Name: "REDIS"}, Reason: "gone"}
+			s.server.Login = func(context.Context) (redis.Login, error) {
+				return redis.Login{}, &secrets.Error{Ref: secrets.Ref{Store: "env", Name: "REDIS"}, Reason: "gone"}
 			}
 		},
 		want: []string{unreachable + `: read secret "env://REDIS": gone` + resting},
@@ -284,7 +285,7 @@ var faults = map[string]struct {
 // move puts what another key or identity shares under this one's name.
 func move(t *testing.T, s *setting, key func(context.Context) (secrets.Value, error), whose []string) {
 	t.Helper()
-	other := &setting{redis: s.redis, issuer: s.issuer, Options: s.Options, SourceOptions: s.SourceOptions}
+	other := &setting{redis: s.redis, server: s.server, issuer: s.issuer, Options: s.Options, SourceOptions: s.SourceOptions}
 	other.Key, other.Identity = key, whose
 	wantToken(t, other.instance(t), "t1")
 	names := s.redis.Keys()
@@ -404,11 +405,11 @@ func TestAPanicOfWhoListensIsNotTheRequests(t *testing.T) {
 	bubble(t, func(t *testing.T, s *setting) {
 		s.Options.OnFault = func(context.Context, redistokens.Fault) { panic("fault") }
 		s.redis.SetError("LOADING")
+		s.Options.Server = s.reached(t)
 		cache, err := redistokens.New(s.Options)
 		if err != nil {
 			t.Fatal(err)
 		}
-		cache.DialWith(func(context.Context, string) (net.Conn, error) { return s.redis.Dial() })
 		source := cache.Source(s.issuer, redistokens.SourceOptions{
 			OnReplace: func(context.Context, identity.Replacement[identity.Token]) { panic("replacement") },
 		})

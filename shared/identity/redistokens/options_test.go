@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/postern-ai/postern/shared/identity/redistokens"
+	"github.com/postern-ai/postern/shared/redis"
 	"github.com/postern-ai/postern/shared/secrets"
 )
 
@@ -61,12 +62,16 @@ func TestTheKeyIs32BytesInEitherSpelling(t *testing.T) {
 	}
 }
 
-func TestACacheNeedsAKeyAndAnAddress(t *testing.T) {
+func TestACacheNeedsAKeyAndAServer(t *testing.T) {
 	t.Parallel()
-	if _, err := redistokens.New(redistokens.Options{URL: "rediss://cache.example"}); err == nil {
+	server, err := redis.New(redis.Options{URL: "rediss://cache.example"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := redistokens.New(redistokens.Options{Server: server}); err == nil {
 		t.Error("no key is no error")
 	}
-	if _, err := redistokens.New(redistokens.Options{URL: "redis://cache.example", Key: fixed(key)}); err == nil {
-		t.Error("a server in clear text is no error")
+	if _, err := redistokens.New(redistokens.Options{Key: fixed(key)}); err == nil {
+		t.Error("no server is no error")
 	}
 }

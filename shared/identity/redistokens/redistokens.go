@@ -12,9 +12,7 @@ package redistokens
 
 import (
 	"context"
-	"crypto/x509"
 	"errors"
-	"net"
 	"time"
 
 	"github.com/postern-ai/postern/shared/identity"
@@ -31,23 +29,12 @@ const (
 
 // Options describes a Redis server and what is needed to use it.
 type Options struct {
-	// URL is rediss://host:port/database. The port defaults to 6379 and the database to 0. Without TLS (redis://) the host must be this
-	// machine.
-	URL string
-	// Username is the user of the server's access control list. Empty means the default one.
-	Username string
-	// Password returns that user's password. Nil means that there is none. It is called for each connection, so that a new password
-	// is noticed, and keeps what is costly to fetch.
-	Password func(ctx context.Context) (secrets.Value, error)
+	// Server is where tokens are kept.
+	Server *redis.Server
 	// Key returns the key that names are hashed and tokens are sealed under: 32 bytes in base64 or hexadecimal. Instances with different
-	// keys do not see one another's tokens, so a new key simply starts an empty cache. It is called as Password is.
+	// keys do not see one another's tokens, so a new key simply starts an empty cache. It is called for each connection, and
+	// keeps what is costly to fetch.
 	Key func(ctx context.Context) (secrets.Value, error)
-	// RootCAs are whom to trust for the server's certificate. Nil means the system's.
-	RootCAs *x509.CertPool
-	// Timeout bounds each step on the server; connecting has twice as long. Zero means 200 ms.
-	Timeout time.Duration
-	// Dial connects to host:port. Nil means over TCP.
-	Dial func(ctx context.Context, address string) (net.Conn, error)
 	// OnFault, when set, is told of everything that went wrong with the server, for the log. It runs within a request and has to be quick.
 	OnFault func(ctx context.Context, fault Fault)
 }
@@ -76,29 +63,18 @@ type Fault struct {
 // Cache is a Redis server on which tokens are shared. It is safe for concurrent use.
 type Cache struct {
 	options Options
-	server  *redis.Server
 	pause   redis.Pause
 }
 
 // New returns a Cache on the server. It does not connect; that is done when a token is needed.
 func New(options Options) (*Cache, error) {
+	if options.Server == nil {
+		return nil, errors.New("a shared token cache needs a server")
+	}
 	if options.Key == nil {
 		return nil, errors.New("a shared token cache needs a key, because tokens are never shared in clear")
 	}
-	server, err := redis.New(redis.Options{
-		URL: options.URL, Username: options.Username, RootCAs: options.RootCAs, Timeout: options.Timeout, Dial: options.Dial,
-		Password: func(ctx context.Context) (string, error) {
-			if options.Password == nil {
-				return "", nil
-			}
-			password, err := options.Password(ctx)
-			return password.Reveal(), err
-		},
-	})
-	if err != nil {
-		return nil, err
-	}
-	return &Cache{options: options, server: server}, nil
+	return &Cache{options: options}, nil
 }
 
 // failed makes the server rest, and reports why. When it was the request that ended, nothing is known about the server.
@@ -141,7 +117,7 @@ func explain(step Step, err error) error {
 func remedy(code string) string {
 	switch code {
 	case "WRONGPASS":
-		return "; check the user's name and password"
+		return "; check the user and its password, or whether the identity of the function may connect"
 	case "NOAUTH":
 		return "; it wants a password"
 	case "NOPERM":

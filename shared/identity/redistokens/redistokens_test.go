@@ -17,6 +17,7 @@ import (
 
 	"github.com/postern-ai/postern/shared/identity"
 	"github.com/postern-ai/postern/shared/identity/redistokens"
+	"github.com/postern-ai/postern/shared/redis"
 	"github.com/postern-ai/postern/shared/secrets"
 )
 
@@ -75,6 +76,7 @@ type setting struct {
 	redis  *miniredis.Miniredis
 	issuer *issuer
 	dial   func(ctx context.Context, address string) (net.Conn, error) // nil is the server's own
+	server redis.Options
 	redistokens.Options
 	redistokens.SourceOptions
 
@@ -91,7 +93,7 @@ func bubble(t *testing.T, run func(*testing.T, *setting)) {
 		s := &setting{redis: miniredis.NewMiniRedis(), issuer: &issuer{lifetime: time.Hour, takes: 300 * time.Millisecond}}
 		s.redis.ClockTTL(true)
 		t.Cleanup(s.redis.Close)
-		s.URL = "redis://localhost/"
+		s.server.URL = "redis://localhost/"
 		s.Key = fixed(key)
 		s.Identity = whoseName
 		run(t, s)
@@ -120,15 +122,11 @@ func (s *setting) sourceOver(t *testing.T, source identity.TokenSource) *redisto
 		defer s.mu.Unlock()
 		s.faults = append(s.faults, text)
 	}
+	options.Server = s.reached(t)
 	cache, err := redistokens.New(options)
 	if err != nil {
 		t.Fatal(err)
 	}
-	dial := s.dial
-	if dial == nil {
-		dial = func(context.Context, string) (net.Conn, error) { return s.redis.Dial() }
-	}
-	cache.DialWith(dial)
 	sharing := s.SourceOptions
 	sharing.OnReplace = func(_ context.Context, r identity.Replacement[identity.Token]) {
 		s.mu.Lock()
@@ -136,6 +134,26 @@ func (s *setting) sourceOver(t *testing.T, source identity.TokenSource) *redisto
 		s.replaced = append(s.replaced, fmt.Sprintf("%s -> %s: %s", r.Old.Value.Reveal(), r.New.Value.Reveal(), r.Reason))
 	}
 	return cache.Source(source, sharing)
+}
+
+// reached is the server by another way than over the network, which has no place in a bubble of synctest.
+func (s *setting) reached(t *testing.T) *redis.Server {
+	t.Helper()
+	options := s.server
+	options.Dial = s.dial
+	if options.Dial == nil {
+		options.Dial = func(context.Context, string) (net.Conn, error) { return s.redis.Dial() }
+	}
+	server, err := redis.New(options)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return server
+}
+
+// as logs in.
+func as(user, password string) func(context.Context) (redis.Login, error) {
+	return func(context.Context) (redis.Login, error) { return redis.Login{User: user, Password: password}, nil }
 }
 
 // instance returns the token cache of one more instance.

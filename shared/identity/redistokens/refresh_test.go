@@ -138,8 +138,8 @@ func TestTheScheduledRefreshSaysWhatWentWrong(t *testing.T) {
 			"the shared token cache could not read a token: the server answered LOADING",
 		},
 		"the password": {
-			func(s *setting) { s.redis.RequireAuth("x"); s.Password = fixed(secrets.NewValue("y")) },
-			"the shared token cache cannot be reached: the server answered WRONGPASS; check the user's name and password",
+			func(s *setting) { s.redis.RequireAuth("x"); s.server.Login = as("", "y") },
+			"the shared token cache cannot be reached: the server answered WRONGPASS; check the user and its password, or whether the identity of the function may connect",
 		},
 		"the issuer": {
 			func(s *setting) { s.issuer.fail = &identity.Error{Public: "the issuer is down"} },

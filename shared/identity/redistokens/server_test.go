@@ -141,11 +141,11 @@ func certificate(t *testing.T, dir string) *x509.CertPool {
 // network is a setting whose server is a real one, and whose clock is that of the machine.
 func (s realServer) network() *setting {
 	n := &setting{issuer: &issuer{lifetime: time.Hour}}
-	n.URL, n.RootCAs = "rediss://localhost:"+s.port, s.roots
-	n.Username, n.Password = "gateway", fixed(secrets.NewValue(userPassword))
+	n.server.URL, n.server.RootCAs = "rediss://localhost:"+s.port, s.roots
+	n.server.Login = as("gateway", userPassword)
 	n.Key, n.Identity = fixed(key), whoseName
 	// What is slow here is the machine that the tests share.
-	n.Timeout = 5 * time.Second
+	n.server.Timeout = 5 * time.Second
 	n.dial = func(ctx context.Context, address string) (net.Conn, error) {
 		return new(net.Dialer).DialContext(ctx, "tcp", address)
 	}
@@ -224,25 +224,25 @@ func TestARealServerOverTLSWithTheLeastRights(t *testing.T) {
 		want   string
 	}{
 		"a wrong password": {
-			func(n *setting) { n.Password = fixed(secrets.NewValue("wrong")) },
-			unreachable + ": the server answered WRONGPASS; check the user's name and password (5s)",
+			func(n *setting) { n.server.Login = as("gateway", "wrong") },
+			unreachable + ": the server answered WRONGPASS; check the user and its password, or whether the identity of the function may connect (5s)",
 		},
 		"no password": {
-			func(n *setting) { n.Password = nil },
+			func(n *setting) { n.server.Login = nil },
 			unread + ": the server answered NOAUTH; it wants a password (5s)",
 		},
 		"a certificate that nobody vouches for": {
-			func(n *setting) { n.RootCAs = x509.NewCertPool() },
+			func(n *setting) { n.server.RootCAs = x509.NewCertPool() },
 			unreachable + ": certificate not trusted (5s)",
 		},
 		"a certificate for another name": {
-			func(n *setting) { n.URL = "rediss://127.0.0.1:" + server.port },
+			func(n *setting) { n.server.URL = "rediss://127.0.0.1:" + server.port },
 			unreachable + ": certificate not trusted (5s)",
 		},
 		"a database that does not exist": {
 			func(n *setting) {
-				n.URL += "/99"
-				n.Username, n.Password = "", fixed(secrets.NewValue(adminPassword))
+				n.server.URL += "/99"
+				n.server.Login = as("", adminPassword)
 			},
 			unreachable + ": the server answered ERR (5s)",
 		},

@@ -45,7 +45,7 @@ func (c *Cache) connect(ctx context.Context, parts []string) (*session, Step, er
 		return nil, StepKey, err
 	}
 	s := &session{cache: c, keys: keys, name: keys.nameOf(parts)}
-	if s.conn, err = c.server.Connect(ctx); err != nil {
+	if s.conn, err = c.options.Server.Connect(ctx); err != nil {
 		return nil, StepConnect, err
 	}
 	return s, "", nil
@@ -59,7 +59,7 @@ func (s *session) close() {
 
 // do sends one command within its own short time.
 func (s *session) do(ctx context.Context, command ...string) (redis.Reply, error) {
-	return s.cache.server.Do(ctx, s.conn, command...)
+	return s.cache.options.Server.Do(ctx, s.conn, command...)
 }
 
 // read returns the entry that is stored, or nil when there is none that can be used. An error means that the server cannot be used.
@@ -113,7 +113,7 @@ func (s *session) follow(ctx context.Context, err error) (bool, error) {
 	if !ok {
 		return false, nil
 	}
-	conn, err := s.cache.server.Follow(ctx, refused)
+	conn, err := s.cache.options.Server.Follow(ctx, refused)
 	if conn == nil || err != nil {
 		return false, err
 	}

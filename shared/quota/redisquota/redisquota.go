@@ -257,7 +257,8 @@ func (s *Store) do(ctx context.Context, command []string) (redis.Reply, error) {
 	defer cancel()
 	if conn := s.kept(); conn != nil {
 		reply, err := s.send(ctx, conn, command)
-		if _, refused := errors.AsType[*redis.Refusal](err); err == nil || refused {
+		// A login may end sooner than its connection.
+		if refused, ok := errors.AsType[*redis.Refusal](err); err == nil || ok && refused.Code != "NOAUTH" {
 			return reply, err
 		}
 	}

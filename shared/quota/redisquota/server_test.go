@@ -29,8 +29,10 @@ func TestARealServerCountsWithTheRightsThatAreSaid(t *testing.T) {
 	}
 	address := serve(t, program)
 	server, err := redis.New(redis.Options{
-		URL: "redis://" + address, Username: "gateway", Timeout: patient,
-		Password: func(context.Context) (string, error) { return "hunter2-hunter2", nil },
+		URL: "redis://" + address, Timeout: patient,
+		Login: func(context.Context) (redis.Login, error) {
+			return redis.Login{User: "gateway", Password: "hunter2-hunter2"}, nil
+		},
 	})
 	if err != nil {
 		t.Fatal(err)

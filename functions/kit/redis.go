@@ -1,0 +1,105 @@
+package kit
+
+import (
+	"cmp"
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+
+	"github.com/postern-ai/postern/shared/config"
+	"github.com/postern-ai/postern/shared/identity"
+	"github.com/postern-ai/postern/shared/identity/entra"
+	"github.com/postern-ai/postern/shared/identity/sigv4"
+	"github.com/postern-ai/postern/shared/redis"
+	"github.com/postern-ai/postern/shared/secrets"
+)
+
+// redisServer connects to nothing yet.
+func (w *wiring) redisServer(r *config.Redis) (*redis.Server, error) {
+	options := redis.Options{URL: r.URL}
+	if r.Authorities != "" {
+		options.RootCAs = x509.NewCertPool()
+		if !options.RootCAs.AppendCertsFromPEM([]byte(r.Authorities)) {
+			return nil, errors.New("POSTERN_REDIS_CA holds no certificates in PEM")
+		}
+		// An instance of Memorystore is reached by an address of the network, and
+		// has an authority of its own.
+		options.Own = w.Cloud == config.GCP && r.AuthType == config.Native
+	}
+	var err error
+	options.Login, err = w.redisLogin(r)
+	if err != nil {
+		return nil, err
+	}
+	return redis.New(options)
+}
+
+// redisLogin returns who logs in: the function itself, or a user with a stored
+// password. It is nil when nobody does.
+func (w *wiring) redisLogin(r *config.Redis) (func(context.Context) (redis.Login, error), error) {
+	switch {
+	case r.AuthType == config.Native:
+		return w.nativeLogin(r)
+	case r.CredentialRef == "":
+		return nil, nil
+	}
+	password, err := w.secret(r.CredentialRef)
+	if err != nil {
+		return nil, fmt.Errorf("credential_ref: %w", err)
+	}
+	return func(ctx context.Context) (redis.Login, error) {
+		value, err := password.read(ctx)
+		return redis.Login{User: r.Username, Password: value.Reveal()}, err
+	}, nil
+}
+
+func (w *wiring) nativeLogin(r *config.Redis) (func(context.Context) (redis.Login, error), error) {
+	switch w.Cloud {
+	case config.AWS:
+		name, serverless := r.ElastiCache()
+		login, err := sigv4.NewCacheLogin(sigv4.CacheLoginOptions{
+			Identity: w.role(&config.Upstream{}), Region: cmp.Or(w.Getenv("AWS_REGION"), w.Getenv("AWS_DEFAULT_REGION")),
+			Cache: name, Serverless: serverless, User: r.Username,
+		})
+		if err != nil {
+			return nil, err
+		}
+		return func(ctx context.Context) (redis.Login, error) {
+			password, err := login.Password(ctx)
+			return redis.Login{User: r.Username, Password: password.Reveal()}, err
+		}, nil
+	case config.GCP:
+		// The default user logs in, and the token says who that is
+		// (https://cloud.google.com/memorystore/docs/valkey/about-iam-auth).
+		return login(w.metadata(nil), func(secrets.Value) (string, error) { return "", nil }), nil
+	case config.Azure:
+		// The user is the object id of the identity that the token is about
+		// (https://learn.microsoft.com/azure/redis/entra-for-authentication).
+		source := entra.New(entra.Options{ClientID: w.Getenv("AZURE_CLIENT_ID"), Scope: entra.Redis})
+		return login(source, func(token secrets.Value) (string, error) {
+			var claims struct {
+				Object string `json:"oid"`
+			}
+			err := identity.UnverifiedClaims(token, &claims)
+			if err == nil && claims.Object == "" {
+				err = errors.New("the token of the managed identity names no object id")
+			}
+			return claims.Object, err
+		}), nil
+	}
+	return nil, fmt.Errorf("a function on %s has no identity that a Redis server knows", w.Cloud)
+}
+
+// login has a token for its password.
+func login(source identity.TokenSource, user func(token secrets.Value) (string, error)) func(context.Context) (redis.Login, error) {
+	kept := identity.NewCache(source, identity.CacheOptions{})
+	return func(ctx context.Context) (redis.Login, error) {
+		token, err := kept.Token(ctx)
+		if err != nil {
+			return redis.Login{}, err
+		}
+		name, err := user(token.Value)
+		return redis.Login{User: name, Password: token.Value.Reveal()}, err
+	}
+}
