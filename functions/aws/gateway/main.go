@@ -1,5 +1,5 @@
 // Command gateway is the AWS gateway function: a provided.al2023 binary behind
-// a Lambda function URL or an API Gateway HTTP API.
+// a Lambda function URL, an API Gateway HTTP API or an Application Load Balancer.
 package main
 
 import (

@@ -88,7 +88,7 @@ func internalError() envelope {
 
 func tooLarge(limit int, remedy string) envelope {
 	return newEnvelope(http.StatusBadGateway, "response_too_large",
-		fmt.Sprintf("the reply is larger than the %d bytes that Lambda passes on in one piece: %s, or ask for a shorter answer", limit, remedy))
+		fmt.Sprintf("the reply is larger than the %d bytes that are passed on in one piece here: %s, or ask for a shorter answer", limit, remedy))
 }
 
 func newEnvelope(status int, code, message string) envelope {

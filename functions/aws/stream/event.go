@@ -84,7 +84,7 @@ func (e event) functionURL() bool {
 // remedy is what to do about a reply that is too large for this front door.
 func (e event) remedy() string {
 	if e.balanced() {
-		return "call the function through a function URL with invoke mode RESPONSE_STREAM instead of a load balancer"
+		return "ask for an answer that is not streamed, which is smaller, call the function through a function URL with invoke mode RESPONSE_STREAM instead of a load balancer"
 	}
 	if e.functionURL() {
 		return "set the invoke mode of the function URL to RESPONSE_STREAM"

@@ -287,7 +287,7 @@ func decodeBuffered(t *testing.T, r *reply) bufferedReply {
 func TestBufferedRepliesAreOneDocumentThatLambdaAccepts(t *testing.T) {
 	t.Parallel()
 	tooLarge := func(remedy string) string {
-		return `{"error":{"message":"the reply is larger than the 6291456 bytes that Lambda passes on in one piece: ` + remedy +
+		return `{"error":{"message":"the reply is larger than the 6291456 bytes that are passed on in one piece here: ` + remedy +
 			`, or ask for a shorter answer","type":"server_error","param":null,"code":"response_too_large"}}`
 	}
 	tests := []struct {

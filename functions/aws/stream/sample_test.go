@@ -24,6 +24,12 @@ func TestTheSamplesAreRequestsAndDirectInvocations(t *testing.T) {
 			t.Errorf("%s becomes %s", name, got)
 		}
 	}
+	got := describeRequest(sample("alb-certificate"))
+	for _, want := range []string{"POST /v1/chat/completions ", "remote 203.0.113.7:0,", "through a load balancer\n", "X-Amzn-Mtls-Clientcert-Leaf: [\"-----BEGIN%20CERTIFICATE-----%0A"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("a load balancer's request has no %q: %s", want, got)
+		}
+	}
 	if name, ok := directName(sample("doctor")); !ok || name != "doctor" {
 		t.Errorf("the sample of the doctor asks for %q", name)
 	}

@@ -2,8 +2,9 @@
 // reaches the client write by write.
 //
 // It takes the HTTP events of payload format 2.0: Function URLs, answered as a response stream or buffered, and API
-// Gateway HTTP APIs, which are always buffered; and those of Application Load Balancers, which are buffered too. Everything else is refused with a function error that names what
-// arrived, so that an asynchronous sender keeps the event for its retries and dead-letter queue.
+// Gateway HTTP APIs, which are always buffered; and those of Application Load Balancers, which are buffered too.
+// Everything else is refused with a function error that names what arrived, so that an asynchronous sender keeps the
+// event for its retries and dead-letter queue.
 //
 // The package knows Lambda and net/http. It must not know what the handler does: no models, no configuration, no
 // callers beyond the identity that AWS itself verified (IAMCaller, ClientCertificate). Response trailers and informational (1xx)
@@ -51,10 +52,11 @@ const DefaultMaxResponseBytes = 6 << 20
 
 // Options are the settings of Handler. The zero value serves a Function URL in Streaming mode.
 type Options struct {
-	// Mode is the invoke mode of the Function URL. HTTP API events are buffered whatever it says.
+	// Mode is the invoke mode of the Function URL. Other events are buffered whatever it says.
 	Mode Mode
-	// MaxResponseBytes limits the JSON document of a buffered reply; 0 means DefaultMaxResponseBytes. A larger reply
-	// is replaced by an error of status 502, because Lambda's own answer to it would end the process.
+	// MaxResponseBytes limits the JSON document of a buffered reply; 0 means DefaultMaxResponseBytes, and a load
+	// balancer takes 1 MiB at most. A larger reply is replaced by an error of status 502, because Lambda's own answer to
+	// it would end the process.
 	MaxResponseBytes int
 	// Log receives the stack of a panic and the type of the panic value, never the value, which may hold what a
 	// caller sent. Nil means slog.Default at the time of the panic.
