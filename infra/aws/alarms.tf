@@ -2,11 +2,20 @@ locals {
   alarms = merge(
     {
       server-errors = merge({ threshold = var.alarms.server_errors, what = "The gateway answers requests with server errors." },
-        try({ namespace = "AWS/ApiGateway", metric = "5xx", dimensions = { ApiId = aws_apigatewayv2_api.gateway[0].id } }, { metric = "Url5xxCount" }),
+        try(
+          { namespace = "AWS/ApiGateway", metric = "5xx", dimensions = { ApiId = aws_apigatewayv2_api.gateway[0].id } },
+          { namespace = "AWS/ApplicationELB", metric = "HTTPCode_Target_5XX_Count", dimensions = { LoadBalancer = aws_lb.gateway[0].arn_suffix } },
+          { metric = "Url5xxCount" },
+        ),
       )
       crashes   = { metric = "Errors", threshold = 1, what = "The gateway ends unexpectedly, or takes longer than it may." }
       throttles = { metric = "Throttles", threshold = 1, what = "The gateway has no instance left for a request." }
     },
+    # Its own errors are in no count of the function's.
+    { for name in ["load-balancer"] : name => {
+      namespace = "AWS/ApplicationELB", metric = "HTTPCode_ELB_5XX_Count", dimensions = { LoadBalancer = aws_lb.gateway[0].arn_suffix }
+      threshold = var.alarms.server_errors, what = "The load balancer answers with errors of its own: it gets no reply from the gateway, or none that it can use."
+    } if length(local.balancer) > 0 },
     { for name, sign in local.signs : name => { namespace = local.namespace, metric = name, what = sign.what } },
     { for name, alarm in {
       outbox-stuck     = { namespace = local.namespace, metric = "outbox-stuck", what = local.outbox_what }

@@ -10,8 +10,8 @@ locals {
     { for c in var.callers : c => c }
   )
 
-  # Client certificates are checked by an API in front, and nobody gets past it.
-  fronted = contains(local.fronts, "api_gateway")
+  # Client certificates are checked by what is in front, and nobody gets past it.
+  fronted = anytrue([for front in ["api_gateway", "alb"] : contains(local.fronts, front)])
 
   environment = merge(
     { POSTERN_CONFIG = local.text, POSTERN_EVENT_BUS = aws_cloudwatch_event_bus.this.name, POSTERN_DEPLOYMENT = var.name },
@@ -93,12 +93,20 @@ resource "aws_lambda_function" "gateway" {
       error_message = local.admission
     }
     precondition {
-      condition     = local.fronted == (var.platform.api_gateway != null)
-      error_message = "The document has fronts.api_gateway exactly when platform.api_gateway describes it: ${local.fronted ? "give platform.api_gateway, or remove the front" : "declare the front, or remove platform.api_gateway"}."
+      condition     = contains(local.fronts, "api_gateway") == (var.platform.api_gateway != null)
+      error_message = "The document has fronts.api_gateway exactly when platform.api_gateway describes it: ${contains(local.fronts, "api_gateway") ? "give platform.api_gateway, or remove the front" : "declare the front, or remove platform.api_gateway"}."
+    }
+    precondition {
+      condition     = contains(local.fronts, "alb") == (var.platform.load_balancer != null)
+      error_message = "The document has fronts.alb exactly when platform.load_balancer describes it: ${contains(local.fronts, "alb") ? "give platform.load_balancer, or remove the front" : "declare the front, or remove platform.load_balancer"}."
+    }
+    precondition {
+      condition     = !(contains(local.fronts, "api_gateway") && contains(local.fronts, "alb"))
+      error_message = "A gateway has one address, and the document has two fronts for it: remove fronts.api_gateway or fronts.alb, or deploy a gateway for each under another name."
     }
     precondition {
       condition     = !(local.fronted && length(var.callers) > 0)
-      error_message = "With fronts.api_gateway there is no function URL that IAM callers could call: remove the variable callers."
+      error_message = "With fronts.api_gateway or fronts.alb there is no function URL that IAM callers could call: remove the variable callers."
     }
     precondition {
       condition     = !(local.token_callers && length(var.callers) > 0)

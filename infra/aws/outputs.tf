@@ -1,6 +1,6 @@
 locals {
-  url  = length(local.api) > 0 ? "https://${local.api[0].domain_name}/v1" : "${trimsuffix(one(aws_lambda_function_url.gateway[*].function_url), "/")}/v1"
-  auth = length(local.api) > 0 ? "--cert client.pem --key client-key.pem -H \"Authorization: Bearer $TOKEN\"" : local.authorization == "NONE" ? "-H \"Authorization: Bearer $TOKEN\"" : "--aws-sigv4 aws:amz:${local.region}:lambda --user \"$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY\" -H \"X-Amz-Security-Token: $AWS_SESSION_TOKEN\""
+  url  = length(local.domains) > 0 ? "https://${local.domains[0]}/v1" : "${trimsuffix(one(aws_lambda_function_url.gateway[*].function_url), "/")}/v1"
+  auth = length(local.domains) > 0 ? "--cert client.pem --key client-key.pem -H \"Authorization: Bearer $TOKEN\"" : local.authorization == "NONE" ? "-H \"Authorization: Bearer $TOKEN\"" : "--aws-sigv4 aws:amz:${local.region}:lambda --user \"$AWS_ACCESS_KEY_ID:$AWS_SECRET_ACCESS_KEY\" -H \"X-Amz-Security-Token: $AWS_SESSION_TOKEN\""
 }
 
 output "gateway_url" {

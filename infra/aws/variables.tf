@@ -52,11 +52,37 @@ variable "platform" {
       truststore_version = optional(string)
       zone_id            = optional(string)
     }))
+    # The same by an Application Load Balancer, where the document has fronts.alb.
+    # Whose certificates it takes is in an object in S3 or in a trust store of your
+    # own.
+    load_balancer = optional(object({
+      domain_name        = string
+      certificate_arn    = string
+      truststore_uri     = optional(string)
+      truststore_version = optional(string)
+      truststore_arn     = optional(string)
+      subnets            = set(string)
+      security_groups    = set(string)
+      internal           = optional(bool, false)
+      zone_id            = optional(string)
+    }))
   })
   default = {}
   validation {
     condition     = contains(["arm64", "amd64"], var.platform.architecture)
     error_message = "The architecture is arm64 or amd64, that of the package."
+  }
+  validation {
+    condition     = var.platform.load_balancer == null ? true : length(var.platform.load_balancer.subnets) >= 2 && length(var.platform.load_balancer.security_groups) >= 1
+    error_message = "A load balancer has at least two subnets, in different availability zones, and a security group that says who reaches port 443."
+  }
+  validation {
+    condition     = var.platform.load_balancer == null ? true : (var.platform.load_balancer.truststore_uri == null) != (var.platform.load_balancer.truststore_arn == null)
+    error_message = "A load balancer has one trust store: give truststore_uri, an object in S3, or truststore_arn, one that you have made."
+  }
+  validation {
+    condition     = try(var.platform.load_balancer.truststore_uri, null) == null ? try(var.platform.load_balancer.truststore_version, null) == null : can(regex("^s3://[^/]+/.+$", var.platform.load_balancer.truststore_uri))
+    error_message = "The truststore_uri of a load balancer is s3://BUCKET/KEY, and truststore_version is the version of that object."
   }
 }
 

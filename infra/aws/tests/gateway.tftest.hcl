@@ -349,6 +349,127 @@ run "callers_with_client_certificates" {
   }
 }
 
+run "callers_with_client_certificates_through_a_load_balancer" {
+  variables {
+    config_file = "tests/testdata/balancer.yaml"
+    alarms      = { server_errors = 50 }
+    platform = {
+      load_balancer = {
+        domain_name        = "llm.example.com"
+        certificate_arn    = "arn:aws:acm:eu-west-1:111122223333:certificate/c"
+        truststore_uri     = "s3://trust/partners/ca.pem"
+        truststore_version = "v2"
+        subnets            = ["subnet-a", "subnet-b"]
+        security_groups    = ["sg-1"]
+        zone_id            = "Z1"
+      }
+    }
+  }
+  override_resource {
+    target = aws_lb.gateway
+    values = { arn = "arn:aws:elasticloadbalancing:eu-west-1:111122223333:loadbalancer/app/postern-gateway/1", arn_suffix = "app/postern-gateway/1", dns_name = "postern-gateway-1.eu-west-1.elb.amazonaws.com", zone_id = "Z3" }
+  }
+  override_resource {
+    target = aws_lb_target_group.gateway
+    values = { arn = "arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/postern-gateway/2" }
+  }
+  override_resource {
+    target = aws_lb_trust_store.gateway
+    values = { arn = "arn:aws:elasticloadbalancing:eu-west-1:111122223333:truststore/postern-gateway/3" }
+  }
+  assert {
+    condition = [for m in aws_lb_listener.gateway[0].mutual_authentication : [m.mode, m.trust_store_arn, tostring(m.ignore_client_certificate_expiry), m.advertise_trust_store_ca_names]] == [
+      ["verify", "arn:aws:elasticloadbalancing:eu-west-1:111122223333:truststore/postern-gateway/3", "false", "on"],
+    ]
+    error_message = "the listener verifies each client's certificate, its expiry too, and says whose it takes"
+  }
+  assert {
+    condition     = [for t in aws_lb_trust_store.gateway : [t.ca_certificates_bundle_s3_bucket, t.ca_certificates_bundle_s3_key, t.ca_certificates_bundle_s3_object_version]] == [["trust", "partners/ca.pem", "v2"]]
+    error_message = "it takes the certificates of the authorities in the object in S3"
+  }
+  assert {
+    condition     = [for l in aws_lb_listener.gateway : [l.protocol, tostring(l.port), l.ssl_policy]] == [["HTTPS", "443", "ELBSecurityPolicy-TLS13-1-2-Res-PQ-2025-09"]]
+    error_message = "there is one listener, for TLS of version 1.2 and later"
+  }
+  assert {
+    condition     = length(aws_lambda_function_url.gateway) + length(aws_lambda_permission.url) + length(aws_lambda_permission.invoke) + length(aws_lambda_permission.api) + length(aws_apigatewayv2_api.gateway) == 0
+    error_message = "nobody gets past the load balancer"
+  }
+  assert {
+    condition = [for p in aws_lambda_permission.balancer : [p.action, p.principal, p.source_arn, p.qualifier]] == [
+      ["lambda:InvokeFunction", "elasticloadbalancing.amazonaws.com", "arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/postern-gateway/2", "live"],
+    ]
+    error_message = "this target group may invoke the function, and no other"
+  }
+  assert {
+    condition     = aws_lb_target_group.gateway[0].target_type == "lambda" && aws_lb_target_group.gateway[0].lambda_multi_value_headers_enabled == false && aws_lb_listener.gateway[0].default_action[0].target_group_arn == aws_lb_target_group.gateway[0].arn
+    error_message = "requests arrive in the form that the function takes"
+  }
+  assert {
+    condition     = [for a in aws_lb_target_group_attachment.gateway : [a.target_group_arn, a.target_id]] == [[aws_lb_target_group.gateway[0].arn, aws_lambda_alias.live.arn]]
+    error_message = "the load balancer leads to the version that is live"
+  }
+  assert {
+    condition     = aws_lb.gateway[0].load_balancer_type == "application" && !aws_lb.gateway[0].internal && aws_lb.gateway[0].subnets == toset(["subnet-a", "subnet-b"]) && aws_lb.gateway[0].security_groups == toset(["sg-1"])
+    error_message = "it is in the subnets, with the security groups, and reached from outside"
+  }
+  assert {
+    condition     = aws_lb.gateway[0].drop_invalid_header_fields
+    error_message = "names of headers that others could take for the certificate's are dropped"
+  }
+  assert {
+    condition     = aws_lambda_function.gateway.timeout == 95 && aws_lb.gateway[0].idle_timeout == 110
+    error_message = "it waits longer for an answer than the function takes"
+  }
+  assert {
+    condition     = [for r in aws_route53_record.gateway : [r.zone_id, r.name, r.alias[0].name, r.alias[0].zone_id]] == [["Z1", "llm.example.com", "postern-gateway-1.eu-west-1.elb.amazonaws.com", "Z3"]]
+    error_message = "the domain leads to the load balancer"
+  }
+  assert {
+    condition     = output.gateway_url == "https://llm.example.com/v1" && startswith(output.invoke_command, "curl -N https://llm.example.com/v1/chat/completions --cert client.pem --key client-key.pem")
+    error_message = "the address is the domain, and the command shows a certificate"
+  }
+  assert {
+    condition = [for a in [aws_cloudwatch_metric_alarm.this["server-errors"], aws_cloudwatch_metric_alarm.this["load-balancer"]] : [a.namespace, a.metric_name, a.dimensions["LoadBalancer"], tostring(a.threshold)]] == [
+      ["AWS/ApplicationELB", "HTTPCode_Target_5XX_Count", "app/postern-gateway/1", "50"],
+      ["AWS/ApplicationELB", "HTTPCode_ELB_5XX_Count", "app/postern-gateway/1", "50"],
+    ]
+    error_message = "server errors are counted where callers see them, those of the load balancer too"
+  }
+}
+
+run "a_load_balancer_within_the_network_with_a_trust_store_of_its_owner" {
+  variables {
+    config_file = "tests/testdata/balancer.yaml"
+    platform = {
+      load_balancer = {
+        domain_name     = "llm.internal.example.com"
+        certificate_arn = "arn:aws:acm:eu-west-1:111122223333:certificate/c"
+        truststore_arn  = "arn:aws:elasticloadbalancing:eu-west-1:111122223333:truststore/partners/9"
+        subnets         = ["subnet-a", "subnet-b", "subnet-c"]
+        security_groups = ["sg-1", "sg-2"]
+        internal        = true
+      }
+    }
+  }
+  override_resource {
+    target = aws_lb.gateway
+    values = { arn = "arn:aws:elasticloadbalancing:eu-west-1:111122223333:loadbalancer/app/postern-gateway/1", arn_suffix = "app/postern-gateway/1", dns_name = "postern-gateway-1.eu-west-1.elb.amazonaws.com", zone_id = "Z3" }
+  }
+  override_resource {
+    target = aws_lb_target_group.gateway
+    values = { arn = "arn:aws:elasticloadbalancing:eu-west-1:111122223333:targetgroup/postern-gateway/2" }
+  }
+  assert {
+    condition     = length(aws_lb_trust_store.gateway) == 0 && aws_lb_listener.gateway[0].mutual_authentication[0].trust_store_arn == "arn:aws:elasticloadbalancing:eu-west-1:111122223333:truststore/partners/9"
+    error_message = "the trust store is the one that is given"
+  }
+  assert {
+    condition     = aws_lb.gateway[0].internal && length(aws_route53_record.gateway) == 0
+    error_message = "nothing is reached from outside, and the domain is its owner's"
+  }
+}
+
 run "certificates_that_nobody_would_check_are_refused" {
   command = plan
   variables {
@@ -365,6 +486,125 @@ run "an_api_that_the_document_does_not_know_is_refused" {
     }
   }
   expect_failures = [aws_lambda_function.gateway]
+}
+
+run "certificates_that_no_load_balancer_would_check_are_refused" {
+  command = plan
+  variables {
+    config_file = "tests/testdata/balancer.yaml"
+  }
+  expect_failures = [aws_lambda_function.gateway]
+}
+
+run "a_load_balancer_that_the_document_does_not_know_is_refused" {
+  command = plan
+  variables {
+    platform = {
+      load_balancer = { domain_name = "llm.example.com", certificate_arn = "arn:aws:acm:eu-west-1:111122223333:certificate/c", truststore_uri = "s3://trust/ca.pem", subnets = ["subnet-a", "subnet-b"], security_groups = ["sg-1"] }
+    }
+  }
+  expect_failures = [aws_lambda_function.gateway]
+}
+
+run "the_load_balancer_of_a_document_that_has_an_api_is_refused" {
+  command = plan
+  variables {
+    config_file = "tests/testdata/front.yaml"
+    platform = {
+      load_balancer = { domain_name = "llm.example.com", certificate_arn = "arn:aws:acm:eu-west-1:111122223333:certificate/c", truststore_uri = "s3://trust/ca.pem", subnets = ["subnet-a", "subnet-b"], security_groups = ["sg-1"] }
+    }
+  }
+  expect_failures = [aws_lambda_function.gateway]
+}
+
+run "two_addresses_of_one_gateway_are_refused" {
+  command = plan
+  variables {
+    config_file = "tests/testdata/fronts.yaml"
+    platform = {
+      api_gateway   = { domain_name = "llm.example.com", certificate_arn = "arn:aws:acm:eu-west-1:111122223333:certificate/c", truststore_uri = "s3://trust/ca.pem" }
+      load_balancer = { domain_name = "llm.example.com", certificate_arn = "arn:aws:acm:eu-west-1:111122223333:certificate/c", truststore_uri = "s3://trust/ca.pem", subnets = ["subnet-a", "subnet-b"], security_groups = ["sg-1"] }
+    }
+  }
+  expect_failures = [aws_lambda_function.gateway]
+}
+
+run "iam_callers_behind_a_load_balancer_are_refused" {
+  command = plan
+  variables {
+    config_file = "tests/testdata/balancer.yaml"
+    callers     = ["arn:aws:iam::111122223333:role/app"]
+    platform = {
+      load_balancer = { domain_name = "llm.example.com", certificate_arn = "arn:aws:acm:eu-west-1:111122223333:certificate/c", truststore_uri = "s3://trust/ca.pem", subnets = ["subnet-a", "subnet-b"], security_groups = ["sg-1"] }
+    }
+  }
+  expect_failures = [aws_lambda_function.gateway]
+}
+
+run "a_load_balancer_in_one_subnet_is_refused" {
+  command = plan
+  variables {
+    config_file = "tests/testdata/balancer.yaml"
+    platform = {
+      load_balancer = { domain_name = "llm.example.com", certificate_arn = "arn:aws:acm:eu-west-1:111122223333:certificate/c", truststore_uri = "s3://trust/ca.pem", subnets = ["subnet-a"], security_groups = ["sg-1"] }
+    }
+  }
+  expect_failures = [var.platform]
+}
+
+run "a_load_balancer_that_everybody_or_nobody_reaches_is_refused" {
+  command = plan
+  variables {
+    config_file = "tests/testdata/balancer.yaml"
+    platform = {
+      load_balancer = { domain_name = "llm.example.com", certificate_arn = "arn:aws:acm:eu-west-1:111122223333:certificate/c", truststore_uri = "s3://trust/ca.pem", subnets = ["subnet-a", "subnet-b"], security_groups = [] }
+    }
+  }
+  expect_failures = [var.platform]
+}
+
+run "a_load_balancer_without_a_trust_store_is_refused" {
+  command = plan
+  variables {
+    config_file = "tests/testdata/balancer.yaml"
+    platform = {
+      load_balancer = { domain_name = "llm.example.com", certificate_arn = "arn:aws:acm:eu-west-1:111122223333:certificate/c", subnets = ["subnet-a", "subnet-b"], security_groups = ["sg-1"] }
+    }
+  }
+  expect_failures = [var.platform]
+}
+
+run "a_load_balancer_with_two_trust_stores_is_refused" {
+  command = plan
+  variables {
+    config_file = "tests/testdata/balancer.yaml"
+    platform = {
+      load_balancer = { domain_name = "llm.example.com", certificate_arn = "arn:aws:acm:eu-west-1:111122223333:certificate/c", truststore_uri = "s3://trust/ca.pem", truststore_arn = "arn:aws:elasticloadbalancing:eu-west-1:111122223333:truststore/partners/9", subnets = ["subnet-a", "subnet-b"], security_groups = ["sg-1"] }
+    }
+  }
+  expect_failures = [var.platform]
+}
+
+run "a_trust_store_that_is_not_in_s3_is_refused" {
+  command = plan
+  variables {
+    config_file = "tests/testdata/balancer.yaml"
+    platform = {
+      load_balancer = { domain_name = "llm.example.com", certificate_arn = "arn:aws:acm:eu-west-1:111122223333:certificate/c", truststore_uri = "https://trust.example.com/ca.pem", subnets = ["subnet-a", "subnet-b"], security_groups = ["sg-1"] }
+    }
+  }
+  expect_failures = [var.platform]
+}
+
+run "a_version_of_no_object_is_refused" {
+  command = plan
+  variables {
+    config_file = "tests/testdata/balancer.yaml"
+    platform = {
+      load_balancer = { domain_name = "llm.example.com", certificate_arn = "arn:aws:acm:eu-west-1:111122223333:certificate/c", truststore_arn = "arn:aws:elasticloadbalancing:eu-west-1:111122223333:truststore/partners/9", truststore_version = "v2", subnets = ["subnet-a", "subnet-b"], security_groups = ["sg-1"] }
+    }
+  }
+  expect_failures = [var.platform]
 }
 
 run "an_upstream_that_lists_no_models_is_refused" {
