@@ -95,6 +95,12 @@ locals {
   rotated_secret_names  = toset([for r in local.rotated_references : local.own[r] if contains(keys(local.own), r)])
   rotation_secret_names = toset([for r in local.rotation_references : local.own[r] if contains(keys(local.own), r)])
 
+  # A Redis server that the functions log in to as themselves, and that the
+  # document gives no address of, is made here. The rotation function is there
+  # where it renews tokens ahead.
+  redis       = try(local.parsed.cache.redis.auth_type, "") == "native" && !can(local.parsed.cache.redis.url)
+  redis_users = toset(!local.redis ? [] : concat(["gateway"], length(local.proactive) > 0 ? ["rotate"] : []))
+
   # Durations are numbers with units, such as 1h30m.
   timeout = try(local.parsed.limits.request_timeout, "5m")
   request_seconds = ceil(sum(concat([0], [

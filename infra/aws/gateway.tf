@@ -17,6 +17,7 @@ locals {
     { POSTERN_CONFIG = local.text, POSTERN_EVENT_BUS = aws_cloudwatch_event_bus.this.name, POSTERN_DEPLOYMENT = var.name },
     local.requires_mfa ? { POSTERN_IAM_MFA = "true" } : {},
   )
+  gateway_environment = merge(local.environment, local.redis_environment.gateway)
 
   # A second factor that the document requires. The function cannot see whether
   # an IAM caller had one, so nobody but the holders of a role may call it, and
@@ -69,7 +70,7 @@ resource "aws_lambda_function" "gateway" {
   tags                           = var.tags
 
   environment {
-    variables = local.environment
+    variables = local.gateway_environment
   }
 
   dynamic "vpc_config" {
@@ -113,7 +114,7 @@ resource "aws_lambda_function" "gateway" {
       error_message = "A function URL with IAM takes the Authorization header for itself: have callers in the document or platform_callers with the variable callers, not both."
     }
     precondition {
-      condition     = length(join("", concat(keys(local.environment), values(local.environment)))) < 4096
+      condition     = length(join("", concat(keys(local.gateway_environment), values(local.gateway_environment)))) < 4096
       error_message = "The environment of a Lambda function has 4 KB: shorten the document's comments, or write it as compact JSON."
     }
   }

@@ -77,6 +77,7 @@ locals {
     local.assume.gateway,
     lookup(local.platform_token, "gateway", []),
     [for arns in [local.apis] : { Sid = "APIs", Effect = "Allow", Action = ["execute-api:Invoke"], Resource = arns } if length(arns) > 0],
+    local.redis_login.gateway,
     local.every_function.gateway,
     local.in_network.gateway,
   )

@@ -3,7 +3,7 @@
 
 locals {
   rotation_function    = "${var.name}-rotate"
-  rotation_environment = merge(local.environment, { POSTERN_LEDGER = local.ledger }, local.audit_environment)
+  rotation_environment = merge(local.environment, local.redis_environment.rotate, { POSTERN_LEDGER = local.ledger }, local.audit_environment)
   ledger               = "${var.name}-rotation"
 }
 

@@ -47,6 +47,7 @@ locals {
       { Sid = "Failed", Effect = "Allow", Action = ["sqs:SendMessage"], Resource = aws_sqs_queue.rotate[*].arn },
       { Sid = "NoModels", Effect = "Deny", Action = ["bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream", "bedrock:InvokeModelWithBidirectionalStream"], Resource = ["*"] },
     ],
+    local.redis_login.rotate,
     local.every_function.rotate,
     local.in_network.rotate,
   )

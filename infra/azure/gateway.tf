@@ -7,7 +7,7 @@ locals {
 
   max_instances = var.max_instances == null ? 100 : var.max_instances
 
-  settings = merge(local.environment, local.host_settings.gateway)
+  settings = merge(local.environment, local.redis_environment, local.host_settings.gateway)
 
   # Each host's storage and telemetry, both without keys.
   host_settings = { for app, of in {

@@ -7,6 +7,7 @@ locals {
   private = length([for n in local.network : n if length(n.endpoints) > 0]) == 0 ? {} : merge(
     { host = { id = azurerm_storage_account.host.id, part = "blob" }, events = { id = azurerm_eventgrid_topic.this.id, part = "topic" } },
     { for name in ["rotate"] : name => { id = azurerm_storage_account.rotate[0].id, part = "blob" } if local.rotates },
+    { for name in ["redis"] : name => { id = azurerm_managed_redis.redis[0].id, part = "redisEnterprise" } if local.redis },
   )
 }
 

@@ -3,7 +3,7 @@
 
 locals {
   rotation_app = "${var.name}-rotate-${local.suffix}"
-  rotation_settings = !local.rotates ? {} : merge(local.environment, local.host_settings.rotate, {
+  rotation_settings = !local.rotates ? {} : merge(local.environment, local.redis_environment, local.host_settings.rotate, {
     POSTERN_LEDGER            = "${azurerm_storage_account.rotate[0].primary_blob_endpoint}${azurerm_storage_container.ledger[0].name}"
     POSTERN_ROTATION_SCHEDULE = "0 ${var.rotation_schedule}"
   }, local.audit_environment)

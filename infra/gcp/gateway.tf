@@ -8,6 +8,7 @@ locals {
     local.rotates ? ["cloudscheduler"] : [],
     local.iap ? ["iap"] : [],
     length(local.api_key_projects) > 0 ? ["apikeys"] : [],
+    local.redis ? ["compute", "memorystore", "networkconnectivity"] : [],
   ))
   image = "${local.region}-docker.pkg.dev/${local.project}/${google_artifact_registry_repository.gateway.repository_id}/gateway"
   environment = merge(
@@ -15,6 +16,7 @@ locals {
     # The invoker check below is on for these callers and nobody else.
     length(var.callers) > 0 && !local.iap ? { POSTERN_PLATFORM_IAM = "true" } : {},
   )
+  gateway_environment = merge(local.environment, local.redis_environment)
 }
 
 resource "google_project_service" "this" {
@@ -150,7 +152,7 @@ resource "google_cloud_run_v2_service" "gateway" {
         startup_cpu_boost = true
       }
       dynamic "env" {
-        for_each = local.environment
+        for_each = local.gateway_environment
         content {
           name  = env.key
           value = env.value
@@ -185,6 +187,7 @@ resource "google_cloud_run_v2_service" "gateway" {
     google_project_iam_member.models,
     google_secret_manager_secret_iam_member.gateway,
     google_pubsub_topic_iam_member.gateway,
+    google_project_iam_member.redis,
   ]
 }
 

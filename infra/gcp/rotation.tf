@@ -4,7 +4,7 @@
 locals {
   rotation_service     = "${var.name}-rotate"
   rotation_image       = "${local.region}-docker.pkg.dev/${local.project}/${google_artifact_registry_repository.gateway.repository_id}/rotate"
-  rotation_environment = merge(local.environment, { POSTERN_LEDGER = join("", [for b in google_storage_bucket.ledger : "gs://${b.name}"]) }, local.audit_environment)
+  rotation_environment = merge(local.environment, local.redis_environment, { POSTERN_LEDGER = join("", [for b in google_storage_bucket.ledger : "gs://${b.name}"]) }, local.audit_environment)
 }
 
 resource "google_storage_bucket_object" "rotate" {
@@ -87,6 +87,7 @@ resource "google_cloud_run_v2_service" "rotate" {
     google_storage_bucket_iam_member.ledger,
     google_pubsub_topic_iam_member.rotate,
     google_kms_crypto_key_iam_member.audit,
+    google_project_iam_member.redis,
   ]
 }
 

@@ -43,6 +43,9 @@ variable "platform" {
   type = object({
     project = optional(string)
     region  = optional(string)
+    # Whether Memorystore is to be let into the network here. A network has one
+    # policy for that in each region, and a second one is refused.
+    service_connection_policy = optional(bool, true)
   })
   default = {}
 }

@@ -1,0 +1,37 @@
+# A Redis server where the document has cache.redis with auth_type native and no
+# url: the apps log in to it with Entra ID, and it has no keys.
+
+locals {
+  redis_environment = !local.redis ? {} : {
+    POSTERN_REDIS_URL = "rediss://${azurerm_managed_redis.redis[0].hostname}:${azurerm_managed_redis.redis[0].default_database[0].port}"
+  }
+  redis_objects = { for user, object in {
+    gateway = local.gateway
+    rotate  = one(azurerm_function_app_flex_consumption.rotate[*].identity[0].principal_id)
+  } : user => object if contains(local.redis_users, user) }
+}
+
+resource "azurerm_managed_redis" "redis" {
+  count                     = local.redis ? 1 : 0
+  name                      = "${var.name}-redis-${local.suffix}"
+  resource_group_name       = var.platform.resource_group_name
+  location                  = var.platform.location
+  sku_name                  = "Balanced_B0"
+  high_availability_enabled = false
+  public_network_access     = anytrue([for n in local.network : length(n.endpoints) > 0]) ? "Disabled" : "Enabled"
+  tags                      = var.tags
+
+  default_database {
+    access_keys_authentication_enabled = false
+    client_protocol                    = "Encrypted"
+    # One address for everything.
+    clustering_policy = "EnterpriseCluster"
+    eviction_policy   = "VolatileLRU"
+  }
+}
+
+resource "azurerm_managed_redis_access_policy_assignment" "redis" {
+  for_each         = local.redis_users
+  managed_redis_id = azurerm_managed_redis.redis[0].id
+  object_id        = local.redis_objects[each.key]
+}
