@@ -271,6 +271,28 @@ func TestWhatTheFunctionsMayDoOnAWS(t *testing.T) {
 	}
 }
 
+func TestWhoMayLogInToRedisOnAWS(t *testing.T) {
+	t.Parallel()
+	const cache, user = "arn:aws:elasticache:eu-west-1:111122223333:serverlesscache:", "arn:aws:elasticache:eu-west-1:111122223333:user:"
+	made := applied(t, "aws", "tests/redis.tftest.hcl")["a_server_without_a_password"]
+	of := policies(t, made)
+	for _, q := range []question{
+		{who: "gateway", may: true, action: "elasticache:Connect", on: cache + "postern-redis"},
+		{who: "gateway", may: true, action: "elasticache:Connect", on: user + "postern-gateway"},
+		{who: "gateway", action: "elasticache:Connect", on: user + "postern-rotate"},
+		{who: "gateway", action: "elasticache:Connect", on: user + "default"},
+		{who: "gateway", action: "elasticache:Connect", on: cache + "another"},
+		{who: "gateway", action: "elasticache:ModifyUser", on: user + "postern-gateway"},
+		{who: "rotate", may: true, action: "elasticache:Connect", on: user + "postern-rotate"},
+		{who: "rotate", action: "elasticache:Connect", on: user + "postern-gateway"},
+		{who: "schedule", action: "elasticache:Connect", on: cache + "postern-redis"},
+	} {
+		if allows(t, of[q.who], q) != q.may {
+			t.Errorf("not so: %s", q)
+		}
+	}
+}
+
 // grant is a role that somebody has on something, on Google Cloud and Azure.
 type grant struct{ who, role, on string }
 
@@ -286,6 +308,7 @@ var permissions = map[string][]string{
 	"roles/storage.objectViewer":           {"storage.objects.get", "storage.objects.list"},
 	"roles/artifactregistry.writer":        {"artifactregistry.repositories.uploadArtifacts"},
 	"roles/logging.logWriter":              {"logging.logEntries.create"},
+	"roles/memorystore.dbConnectionUser":   {"memorystore.instances.connect"},
 	"roles/cloudkms.signer":                {"cloudkms.cryptoKeyVersions.useToSign"},
 	"roles/cloudkms.publicKeyViewer":       {"cloudkms.cryptoKeyVersions.viewPublicKey"},
 	"Key Vault Secrets User":               {"Microsoft.KeyVault/vaults/secrets/getSecret/action", "Microsoft.KeyVault/vaults/secrets/readMetadata/action"},

@@ -16,7 +16,7 @@ locals {
     } if name == user
   ] }
   redis_environment = { for user in ["gateway", "rotate"] : user => !local.redis ? {} : {
-    POSTERN_REDIS_URL      = "rediss://${aws_elasticache_serverless_cache.redis[0].endpoint[0].address}:${aws_elasticache_serverless_cache.redis[0].endpoint[0].port}"
+    POSTERN_REDIS_URL      = "rediss://${join("", flatten(aws_elasticache_serverless_cache.redis[*].endpoint[*].address))}:6379"
     POSTERN_REDIS_USERNAME = "${var.name}-${user}"
   } }
 }

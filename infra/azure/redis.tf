@@ -16,8 +16,8 @@ resource "azurerm_managed_redis" "redis" {
   name                      = "${var.name}-redis-${local.suffix}"
   resource_group_name       = var.platform.resource_group_name
   location                  = var.platform.location
-  sku_name                  = "Balanced_B0"
-  high_availability_enabled = false
+  sku_name                  = var.platform.redis.sku_name
+  high_availability_enabled = var.platform.redis.high_availability
   public_network_access     = anytrue([for n in local.network : length(n.endpoints) > 0]) ? "Disabled" : "Enabled"
   tags                      = var.tags
 

@@ -51,6 +51,11 @@ variable "platform" {
     near_expiry = optional(bool, true)
     # The app registration whose tokens the platform admits callers with.
     application = optional(object({ client_id = string, tenant_id = string }))
+    # The Redis server, where the document has one made.
+    redis = optional(object({
+      sku_name          = optional(string, "Balanced_B0")
+      high_availability = optional(bool, false)
+    }), {})
   })
 }
 

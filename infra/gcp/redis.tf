@@ -28,7 +28,7 @@ data "google_compute_subnetwork" "redis" {
 # Memorystore may have addresses in the subnet. A network has one of these in each
 # region.
 resource "google_network_connectivity_service_connection_policy" "redis" {
-  count         = local.redis && var.platform.service_connection_policy ? 1 : 0
+  count         = local.redis && var.platform.redis.service_connection_policy ? 1 : 0
   project       = local.redis_host
   location      = local.region
   name          = local.redis_name
@@ -57,9 +57,9 @@ resource "google_memorystore_instance" "redis" {
   instance_id                 = local.redis_name
   engine_version              = "VALKEY_8_0"
   mode                        = "CLUSTER_DISABLED"
-  node_type                   = "SHARED_CORE_NANO"
+  node_type                   = var.platform.redis.node_type
   shard_count                 = 1
-  replica_count               = 0
+  replica_count               = var.platform.redis.replicas
   authorization_mode          = "IAM_AUTH"
   transit_encryption_mode     = "SERVER_AUTHENTICATION"
   server_ca_mode              = "GOOGLE_MANAGED_PER_INSTANCE_CA"

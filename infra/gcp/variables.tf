@@ -43,9 +43,14 @@ variable "platform" {
   type = object({
     project = optional(string)
     region  = optional(string)
-    # Whether Memorystore is to be let into the network here. A network has one
-    # policy for that in each region, and a second one is refused.
-    service_connection_policy = optional(bool, true)
+    # The Redis server, where the document has one made.
+    redis = optional(object({
+      node_type = optional(string, "SHARED_CORE_NANO")
+      replicas  = optional(number, 0)
+      # Whether Memorystore is let into the network here. A network has one policy
+      # for that in each region, and a second one is refused.
+      service_connection_policy = optional(bool, true)
+    }), {})
   })
   default = {}
 }

@@ -49,3 +49,10 @@ mock_resource "azurerm_role_definition" {
 mock_data "azurerm_key_vault" {
   defaults = { location = "northeurope" }
 }
+mock_resource "azurerm_managed_redis" {
+  defaults = {
+    id               = "/subscriptions/s/resourceGroups/rg/providers/Microsoft.Cache/redisEnterprise/postern-redis"
+    hostname         = "postern-redis.westeurope.redis.azure.net"
+    default_database = { port = 10000 }
+  }
+}

@@ -18,3 +18,18 @@ mock_resource "google_project_iam_custom_role" {
 mock_resource "google_pubsub_topic" {
   defaults = { id = "projects/my-project/topics/postern" }
 }
+mock_data "google_compute_subnetwork" {
+  defaults = {
+    network   = "https://www.googleapis.com/compute/v1/projects/p/global/networks/n"
+    self_link = "https://www.googleapis.com/compute/v1/projects/p/regions/europe-west4/subnetworks/s"
+  }
+}
+mock_resource "google_memorystore_instance" {
+  defaults = {
+    endpoints = [{ connections = [
+      { psc_auto_connection = [{ connection_type = "CONNECTION_TYPE_READER", ip_address = "10.0.0.4" }] },
+      { psc_auto_connection = [{ connection_type = "CONNECTION_TYPE_PRIMARY", ip_address = "10.0.0.3" }] },
+    ] }]
+    managed_server_ca = [{ ca_certs = [{ certificates = ["-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n"] }] }]
+  }
+}
