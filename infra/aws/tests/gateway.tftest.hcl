@@ -92,6 +92,10 @@ run "a_document_with_token_callers" {
     condition     = startswith(output.invoke_command, "curl -N https://abc.lambda-url.eu-west-1.on.aws/v1/chat/completions -H \"Authorization: Bearer $TOKEN\"") && strcontains(output.invoke_command, "\"model\":\"claude-sonnet\"")
     error_message = "the command asks for a model of the document with the caller's token"
   }
+  assert {
+    condition     = { for w in jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets : w.properties.title => w.properties.metrics[0] if startswith(w.properties.title, "Requests") || startswith(w.properties.title, "Time") } == { "Requests" = ["AWS/Lambda", "UrlRequestCount", "FunctionName", "postern-gateway"], "Time to the whole answer, ms" = ["AWS/Lambda", "UrlRequestLatency", "FunctionName", "postern-gateway"] }
+    error_message = "the dashboard counts what comes through the function URL"
+  }
 }
 
 run "a_document_that_is_one_upstream_with_iam_callers" {
@@ -347,6 +351,10 @@ run "callers_with_client_certificates" {
     condition     = aws_cloudwatch_metric_alarm.this["server-errors"].namespace == "AWS/ApiGateway"
     error_message = "server errors are counted where callers see them"
   }
+  assert {
+    condition     = { for w in jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets : w.properties.title => w.properties.metrics[0] if startswith(w.properties.title, "Requests") || startswith(w.properties.title, "Time") } == { "Requests" = ["AWS/ApiGateway", "Count", "ApiId", aws_apigatewayv2_api.gateway[0].id], "Time to the whole answer, ms" = ["AWS/ApiGateway", "Latency", "ApiId", aws_apigatewayv2_api.gateway[0].id] }
+    error_message = "the dashboard counts what comes through the API"
+  }
 }
 
 run "callers_with_client_certificates_through_a_load_balancer" {
@@ -435,6 +443,10 @@ run "callers_with_client_certificates_through_a_load_balancer" {
       ["AWS/ApplicationELB", "HTTPCode_ELB_5XX_Count", "app/postern-gateway/1", "50"],
     ]
     error_message = "server errors are counted where callers see them, those of the load balancer too"
+  }
+  assert {
+    condition     = { for w in jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets : w.properties.title => w.properties.metrics[0] if startswith(w.properties.title, "Requests") || startswith(w.properties.title, "Time") } == { "Requests" = ["AWS/ApplicationELB", "RequestCount", "LoadBalancer", "app/postern-gateway/1"], "Time to the whole answer, s" = ["AWS/ApplicationELB", "TargetResponseTime", "LoadBalancer", "app/postern-gateway/1"] }
+    error_message = "the dashboard counts what comes through the load balancer"
   }
 }
 
