@@ -30,8 +30,8 @@ type sample struct {
 
 var (
 	start   = time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
-	gateway = audit.Origin{Cloud: "aws", Account: "123456789012", Region: "eu-central-1", Name: "postern-gateway", Version: "7", Commit: "4c0ab5a8e1d2"}
-	rotator = audit.Origin{Cloud: "aws", Account: "123456789012", Region: "eu-central-1", Name: "postern-rotate", Version: "7", Commit: "4c0ab5a8e1d2"}
+	gateway = audit.Origin{Cloud: "aws", Account: "123456789012", Region: "eu-central-1", Name: "postern-gateway", Version: "v1.4.0", Commit: "4c0ab5a8e1d2"}
+	rotator = audit.Origin{Cloud: "aws", Account: "123456789012", Region: "eu-central-1", Name: "postern-rotate", Version: "v1.4.0", Commit: "4c0ab5a8e1d2"}
 	person  = audit.Actor{Name: "corp/jane", Issuer: "https://login.example.com", Subject: "jane@example.com", ACR: "phr"}
 	caller  = audit.Actor{Name: "corp/reports", Issuer: "https://login.example.com", Subject: "reports"}
 )

@@ -91,7 +91,8 @@ type proposed struct{ value secrets.Value }
 
 func (p proposed) Read(context.Context, secrets.Ref) (secrets.Value, error) { return p.value, nil }
 
-// Origin is the function by the names that its platform gives it.
+// Origin is the function by the names that its platform gives it, and what it
+// was built from.
 func (a *Access) Origin() audit.Origin { return a.w.origin() }
 
 // Fingerprints are those of the deployment.

@@ -12,6 +12,7 @@ import (
 	"github.com/postern-ai/postern/shared/audit"
 	"github.com/postern-ai/postern/shared/config"
 	"github.com/postern-ai/postern/shared/identity"
+	"github.com/postern-ai/postern/shared/release"
 	"github.com/postern-ai/postern/shared/secrets"
 )
 
@@ -106,6 +107,9 @@ func TestTheUseOfAPreviousKeyIsTold(t *testing.T) {
 	}
 	if n := strings.Count(events.String(), `"type":"`+string(audit.KeyFallbackUsedType)); n != 1 {
 		t.Errorf("%d events, want one: %s", n, events.String())
+	}
+	if !strings.Contains(events.String(), `"version":"`+release.Version+`"`) {
+		t.Errorf("the event does not say what told it: %s", events.String())
 	}
 	if !strings.Contains(log.String(), "metric=upstream_auth_fallback") {
 		t.Errorf("the log says %s", log.String())

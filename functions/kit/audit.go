@@ -10,6 +10,7 @@ import (
 	"github.com/postern-ai/postern/shared/audit"
 	"github.com/postern-ai/postern/shared/config"
 	"github.com/postern-ai/postern/shared/identity"
+	"github.com/postern-ai/postern/shared/release"
 	"github.com/postern-ai/postern/shared/secrets"
 )
 
@@ -99,13 +100,16 @@ func (w *wiring) report(ctx context.Context, u *config.Upstream, event audit.Eve
 	audit.Inline{Publisher: w.Audit, OnFailure: func(ctx context.Context, f audit.Failure) { failed(ctx, f.Err) }}.Publish(identity.WithoutTrail(ctx), event)
 }
 
-// origin is the function by the names that its platform gives it.
+// origin is the function by the names that its platform gives it, and what it
+// was built from.
 func (w *wiring) origin() audit.Origin {
 	return audit.Origin{
 		Cloud:   string(w.Cloud),
 		Account: w.Getenv("GOOGLE_CLOUD_PROJECT"),
 		Region:  cmp.Or(w.Getenv("AWS_REGION"), w.Getenv("REGION_NAME")),
 		Name:    cmp.Or(w.Getenv("AWS_LAMBDA_FUNCTION_NAME"), w.Getenv("K_SERVICE"), w.Getenv("WEBSITE_SITE_NAME"), "gateway"),
+		Version: release.Version,
+		Commit:  release.Commit,
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"github.com/postern-ai/postern/shared/caller"
 	"github.com/postern-ai/postern/shared/config"
 	"github.com/postern-ai/postern/shared/identity"
+	"github.com/postern-ai/postern/shared/release"
 	"github.com/postern-ai/postern/shared/secrets"
 )
 
@@ -24,7 +25,10 @@ const patience = 3 * time.Second
 // credential, or why it does not, and whether it has what callers are checked
 // with. It holds no secret.
 type Diagnosis struct {
-	Cloud     config.Cloud    `json:"cloud"`
+	Cloud config.Cloud `json:"cloud"`
+	// Version and Commit are what the function was built from.
+	Version   string          `json:"version"`
+	Commit    string          `json:"commit,omitempty"`
 	Upstreams []Finding       `json:"upstreams"`
 	Callers   []CallerFinding `json:"callers,omitzero"`
 }
@@ -86,7 +90,7 @@ func (k Kit) diagnose(ctx context.Context, document *config.Document) Diagnosis 
 	own.Cache.Redis = nil
 	k.Log = slog.New(slog.DiscardHandler)
 	k.Secrets = watched(k.Secrets)
-	d := Diagnosis{Cloud: k.Cloud, Upstreams: make([]Finding, len(own.Upstreams))}
+	d := Diagnosis{Cloud: k.Cloud, Version: release.Version, Commit: release.Commit, Upstreams: make([]Finding, len(own.Upstreams))}
 	for i := range own.Upstreams {
 		d.Upstreams[i] = k.examine(ctx, &own, &own.Upstreams[i])
 	}
@@ -240,6 +244,7 @@ func (k Kit) logDiagnosis(ctx context.Context) {
 		Report(k.Log, err)
 		return
 	}
+	released(k.Log).InfoContext(ctx, "doctor")
 	for _, f := range d.Upstreams {
 		level := slog.LevelInfo
 		if !f.Credential {

@@ -19,6 +19,7 @@ import (
 	"github.com/postern-ai/postern/localdev/fake/secretsmanager"
 	"github.com/postern-ai/postern/shared/config"
 	"github.com/postern-ai/postern/shared/identity"
+	"github.com/postern-ai/postern/shared/release"
 	"github.com/postern-ai/postern/shared/secrets"
 )
 
@@ -46,7 +47,7 @@ func (w *world) examine(t *testing.T, cloud config.Cloud, document string, opera
 			t.Errorf("the report holds %q: %s", canary, text)
 		}
 	}
-	if diagnosis.Cloud != cloud || len(diagnosis.Upstreams) != 1 {
+	if diagnosis.Cloud != cloud || diagnosis.Version != release.Version || diagnosis.Commit != release.Commit || len(diagnosis.Upstreams) != 1 {
 		t.Fatalf("got %s", text)
 	}
 	return diagnosis.Upstreams[0]
@@ -227,12 +228,14 @@ func TestTheDoctorsSwitchWritesIntoTheLogAlone(t *testing.T) {
 	for range 3 {
 		answer := httptest.NewRecorder()
 		h.ServeHTTP(answer, httptest.NewRequest(http.MethodPost, "/doctor", strings.NewReader(`{"postern":"doctor"}`)))
-		if body, _ := io.ReadAll(answer.Body); strings.Contains(string(body), "attempts") || strings.Contains(string(body), "CANARY") {
+		if body, _ := io.ReadAll(answer.Body); strings.Contains(string(body), "attempts") || strings.Contains(string(body), "CANARY") || strings.Contains(string(body), release.Version) {
 			t.Errorf("a caller got %s", body)
 		}
 	}
+	stamp := `","version":"` + release.Version + `","commit":"` + release.Commit + `"}`
 	for text, times := range map[string]int{
-		`"msg":"doctor"`: 3, `"callers":{"issuer":"http://127.0.0.1:1","remedy":"discovery of http://127.0.0.1:1: `: 1, `"upstream":"good"`: 1, `"upstream":"bad"`: 1, `"credential":true`: 1, `"credential":false`: 1, env["CANARY"]: 0,
+		`"msg":"the function has started` + stamp: 1, `"msg":"doctor` + stamp: 1,
+		`"msg":"doctor"`: 4, `"callers":{"issuer":"http://127.0.0.1:1","remedy":"discovery of http://127.0.0.1:1: `: 1, `"upstream":"good"`: 1, `"upstream":"bad"`: 1, `"credential":true`: 1, `"credential":false`: 1, env["CANARY"]: 0,
 	} {
 		if got := strings.Count(log.String(), text); got != times {
 			t.Errorf("%s is in the log %d times, want %d: %s", text, got, times, log.String())

@@ -90,7 +90,12 @@ func (k Kit) Gateway() (http.Handler, error) {
 	if err != nil {
 		return nil, err
 	}
-	return k.examined(caller.Guard(document, entry, g))
+	h, err := k.examined(caller.Guard(document, entry, g))
+	if err != nil {
+		return nil, err
+	}
+	Started(k.Log)
+	return h, nil
 }
 
 // NewTransport returns the transport of a function. Its bounds are for

@@ -94,6 +94,7 @@ func New(k Kit) (*Rotator, error) {
 	if err := r.job.Check(); err != nil {
 		return nil, err
 	}
+	kit.Started(k.Log)
 	return r, nil
 }
 

@@ -1,6 +1,7 @@
 package rotatekit
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"log/slog"
@@ -15,6 +16,7 @@ import (
 	"github.com/postern-ai/postern/shared/config"
 	"github.com/postern-ai/postern/shared/ledger"
 	"github.com/postern-ai/postern/shared/ledger/ledgertest"
+	"github.com/postern-ai/postern/shared/release"
 	"github.com/postern-ai/postern/shared/rotation"
 	"github.com/postern-ai/postern/shared/secrets"
 )
@@ -24,10 +26,15 @@ type none struct{ secrets.Store }
 
 // rotator is one for a document on AWS, whose services nobody asks anything.
 func rotator(document string) (*Rotator, error) {
+	return logging(document, slog.DiscardHandler)
+}
+
+// logging is one that logs.
+func logging(document string, log slog.Handler) (*Rotator, error) {
 	env := map[string]string{"POSTERN_CONFIG": document, "AWS_REGION": "eu-west-1", "POSTERN_DEPLOYMENT": "test"}
 	reader := secrets.Environment{}
 	return New(Kit{
-		Cloud: config.AWS, Getenv: func(name string) string { return env[name] }, Log: slog.New(slog.DiscardHandler),
+		Cloud: config.AWS, Getenv: func(name string) string { return env[name] }, Log: slog.New(log),
 		Secrets: secrets.Stores{secrets.StoreAWS: reader, secrets.StoreOwn: reader}, Store: none{}, StoreName: secrets.StoreAWS,
 		Propagation: time.Minute, Ledger: &ledger.Book{Store: &ledgertest.Memory{}}, Audit: audit.NewLines(nil),
 	})
@@ -82,6 +89,23 @@ func TestEveryIssuerOfTheDocumentIsLinked(t *testing.T) {
 	for _, m := range config.Issuers() {
 		if !slices.Contains(made, m.Issuer) {
 			t.Errorf("the document has no key of the issuer %s", m.Issuer)
+		}
+	}
+}
+
+func TestAStartAndEveryEventSayTheRelease(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	r, err := logging(every, slog.NewTextHandler(&log, nil))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := `msg="the function has started" version=` + release.Version; strings.Count(log.String(), want) != 1 {
+		t.Errorf("the log has %s, want one line with %s", log.String(), want)
+	}
+	for _, c := range r.job.Credentials {
+		if of := c.About.Function; of.Version != release.Version || of.Commit != release.Commit {
+			t.Errorf("%s: events are of %+v", c.Name, of)
 		}
 	}
 }

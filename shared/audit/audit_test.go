@@ -35,7 +35,7 @@ func rotated(t *testing.T) audit.TokenRotated {
 		t.Fatal(err)
 	}
 	return audit.TokenRotated{
-		Function: audit.Origin{Cloud: "aws", Account: "123456789012", Region: "eu-central-1", Name: "postern-gateway", Version: "7"},
+		Function: audit.Origin{Cloud: "aws", Account: "123456789012", Region: "eu-central-1", Name: "postern-gateway", Version: "v1.4.0"},
 		Upstream: "chat", Provider: "azure-openai", AuthType: "azure_ad", CredentialRef: "aws-sm://entra-client",
 		Principal: audit.Principal{Name: "11111111-2222-3333-4444-555555555555", Source: "client secret"},
 		Reason:    audit.ReasonPreExpiry,

@@ -111,8 +111,9 @@ type Origin struct {
 	Account string `json:"account,omitzero"`
 	// Region is where it runs, where it is known.
 	Region string `json:"region,omitzero"`
-	// Name and Version are the function's on its platform.
-	Name    string `json:"name"`
+	// Name is the function's on its platform.
+	Name string `json:"name"`
+	// Version is the release of Postern that the function was built from.
 	Version string `json:"version,omitzero"`
 	// Commit is the source that the function was built from.
 	Commit string `json:"commit,omitzero"`

@@ -13,7 +13,7 @@ import (
 // credential is what the events about a stored key begin with in these tests.
 func credential() audit.Credential {
 	return audit.Credential{
-		Function: audit.Origin{Cloud: "aws", Account: "123456789012", Region: "eu-central-1", Name: "postern-rotate", Version: "7", Commit: "4c0ab5a"},
+		Function: audit.Origin{Cloud: "aws", Account: "123456789012", Region: "eu-central-1", Name: "postern-rotate", Version: "v1.4.0", Commit: "4c0ab5a"},
 		Name:     "openai", Upstream: "openai", Provider: "openai", Issuer: "openai", AuthType: "api_key", CredentialRef: "openai-key",
 		Cycle:  audit.Cycle{ID: "0190a1b2-0000-4000-8000-000000000001", Number: 12, Attempt: 1},
 		Reason: audit.ReasonManual,

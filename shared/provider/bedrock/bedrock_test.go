@@ -23,6 +23,7 @@ import (
 	"github.com/postern-ai/postern/shared/identity"
 	"github.com/postern-ai/postern/shared/provider"
 	"github.com/postern-ai/postern/shared/provider/bedrock"
+	"github.com/postern-ai/postern/shared/release"
 )
 
 func ask(t testing.TB, text string) *chat.Request {
@@ -105,7 +106,7 @@ func TestTheEnvironmentChangesNothing(t *testing.T) {
 		if err == nil || len(calls) != 1 {
 			t.Fatalf("got %v after %d calls, want one", err, len(calls))
 		}
-		want := http.Header{"Content-Type": {jsonType}, "User-Agent": {"postern"}}
+		want := http.Header{"Content-Type": {jsonType}, "User-Agent": {"postern/" + release.Version}}
 		if d := cmp.Diff(want, calls[0].Header); d != "" {
 			t.Errorf("the request that is to be signed has other headers: %s", d)
 		}

@@ -19,6 +19,7 @@ import (
 
 	"github.com/postern-ai/postern/shared/config"
 	"github.com/postern-ai/postern/shared/provider"
+	"github.com/postern-ai/postern/shared/release"
 )
 
 // Bounds on what the service may send. A whole answer may hold images.
@@ -28,8 +29,8 @@ const (
 )
 
 // userAgent replaces the SDK's own, which tells the service the versions of
-// the SDK, of Go and of the operating system.
-const userAgent = "postern"
+// the SDK, of Go and of the operating system. CloudTrail keeps it.
+const userAgent = "postern/" + release.Version
 
 // newClient builds the SDK's client from nothing but the upstream: without
 // [config.LoadDefaultConfig] there is no file, no environment and no metadata

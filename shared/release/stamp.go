@@ -1,0 +1,6 @@
+package release
+
+const (
+	version = "development"
+	commit  = ""
+)
