@@ -2,6 +2,10 @@
 
 # Arguments for make run and make demo, for instance ARGS="-port 9200".
 ARGS ?=
+# What make package and make build stamp: VERSION=v1.4.0, COMMIT=HASH. What is not
+# given is what git says. Variables of these names in the environment do not count.
+VERSION =
+COMMIT =
 # How long make fuzz stays with each fuzz test.
 FUZZTIME ?= 10s
 
@@ -24,9 +28,11 @@ demo: ## Per cloud: a chat, plain and streamed, who signed it, and a rotation
 
 # As the functions are deployed. Lambda is cheaper on arm64; the other two
 # platforms run amd64.
-BUILD := CGO_ENABLED=0 GOOS=linux go build -trimpath -buildvcs=false -ldflags='-s -w'
+BUILD := CGO_ENABLED=0 GOOS=linux go build -trimpath -buildvcs=false -ldflags='-s -w' -overlay dist/stamp/overlay.json
+PACK = go run ./localdev/pack -version '$(VERSION)' -commit '$(COMMIT)'
 
 build: ## Build the functions for their platforms, into dist/
+	$(PACK) -overlay dist/stamp
 	GOARCH=arm64 $(BUILD) -tags lambda.norpc -o dist/aws/bootstrap ./functions/aws/gateway
 	GOARCH=amd64 $(BUILD) -o dist/gcp/server ./functions/gcp/gateway/server
 	GOARCH=amd64 $(BUILD) -o dist/azure/handler ./functions/azure/gateway
@@ -37,7 +43,7 @@ build: ## Build the functions for their platforms, into dist/
 	cp -R functions/azure/rotate/host.json functions/azure/rotate/rotate functions/azure/rotate/nearexpiry functions/azure/rotate/operate dist/azure-rotate/
 
 package: ## Zip the functions for infra, with checksums and SBOMs, into dist/package/
-	go run ./localdev/pack -out dist/package
+	$(PACK) -out dist/package
 
 test: e2e ## Vet, then all tests with the race detector
 	go vet ./...

@@ -21,7 +21,10 @@ func standardLibrary(release string) module {
 }
 
 // subject is what a bill of materials is about.
-type subject struct{ name, sum string }
+type subject struct {
+	name, sum string
+	stamp     stamp
+}
 
 // The parts of a CycloneDX document that are used here
 // (https://cyclonedx.org/docs/1.6/json/).
@@ -68,7 +71,10 @@ type dependency struct {
 func billOfMaterials(s subject, modules []module) ([]byte, error) {
 	b := bill{
 		Format: "CycloneDX", Spec: "1.6", Version: 1,
-		Metadata: metadata{component{Type: "application", Ref: s.name, Name: s.name, Hashes: []hash{{"SHA-256", s.sum}}}},
+		Metadata: metadata{component{Type: "application", Ref: s.name, Name: s.name, Version: s.stamp.version, Hashes: []hash{{"SHA-256", s.sum}}}},
+	}
+	if s.stamp.commit != "" {
+		b.Metadata.Component.Properties = []property{{"git:commit", s.stamp.commit}}
 	}
 	b.Components = []component{}
 	uses := dependency{Ref: s.name, On: []string{}}

@@ -1,9 +1,12 @@
 // Command pack builds the packages that infra deploys: for each cloud a zip of
 // its gateway and one of its rotation function, a software bill of materials beside it, and one list of
-// checksums. The same source and the same Go release make the same bytes,
-// wherever it runs, so whoever has the source can check a package.
+// checksums. The same source, stamp and Go release make the same bytes,
+// wherever it runs, so whoever has the source can check a package. The stamp is
+// the version and the commit, which a package says that it is of; they are
+// given, or come from git.
 //
 //	go run ./localdev/pack -out dist/package
+//	go run ./localdev/pack -version v1.4.0 -commit "$(git rev-parse HEAD)"
 //
 // It must not know how a package is deployed.
 package main
@@ -16,22 +19,50 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+
+	"github.com/postern-ai/postern/shared/release"
 )
 
 func main() {
 	root := flag.String("root", ".", "the product's source `folder`")
 	out := flag.String("out", filepath.Join("dist", "package"), "the `folder` for the packages")
+	overlay := flag.String("overlay", "", "make no packages, and leave in this `folder` the overlay.json by which go build stamps a program")
+	var given stamp
+	flag.StringVar(&given.version, "version", "",
+		"the `version` to stamp; the default is what git describe says, or "+release.Version+" where there is no history")
+	flag.StringVar(&given.commit, "commit", "", "the `hash` of the commit to stamp; the default is git's HEAD, if there is one")
 	flag.Parse()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
 	defer stop()
-	if err := run(ctx, options{root: *root, out: *out, packages: packages()}, os.Stdout); err != nil {
+	if err := start(ctx, options{input: input{root: *root, stamp: given}, out: *out, packages: packages()}, *overlay); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
 }
 
+// start completes the stamp and does what is asked for.
+func start(ctx context.Context, o options, overlay string) error {
+	var err error
+	if o.stamp, err = o.stamp.complete(ctx, o.root); err != nil {
+		return err
+	}
+	if overlay != "" {
+		_, err := o.stamp.overlay(overlay)
+		return err
+	}
+	// Whoever checks the sums that follow skips it.
+	fmt.Println("# " + o.stamp.String())
+	return run(ctx, o, os.Stdout)
+}
+
+// input is what packages are made of.
+type input struct {
+	root  string // the product's source
+	stamp stamp
+}
+
 type options struct {
-	root     string // the product's source
+	input
 	out      string // where packages go
 	packages []pack
 }
@@ -39,7 +70,7 @@ type options struct {
 // pack is one package.
 type pack struct {
 	name  string // of its file, without .zip
-	files func(ctx context.Context, root, work string) (contents, error)
+	files func(ctx context.Context, in input, work string) (contents, error)
 }
 
 // contents is what goes into a package.
@@ -88,16 +119,16 @@ func one(ctx context.Context, o options, p pack, sums io.Writer) error {
 		return err
 	}
 	defer func() { _ = os.RemoveAll(work) }()
-	c, err := p.files(ctx, o.root, work)
+	c, err := p.files(ctx, o.input, work)
 	if err != nil {
 		return err
 	}
-	archive, err := compress(c.files)
+	archive, err := compress(c.files, o.stamp.label())
 	if err != nil {
 		return err
 	}
 	sum := digest(archive)
-	bill, err := billOfMaterials(subject{name: p.name, sum: sum}, c.modules)
+	bill, err := billOfMaterials(subject{name: p.name, sum: sum, stamp: o.stamp}, c.modules)
 	if err != nil {
 		return err
 	}

@@ -18,13 +18,18 @@ import (
 	"github.com/google/go-cmp/cmp"
 )
 
-const root = "../.."
+const (
+	root = "../.."
+	// The stamp of all packages here.
+	version = "v1.4.0-3-g4c0ab5a8e1d2-dirty"
+	commit  = "4c0ab5a8e1d2f3a4b5c6d7e8f90123456789abcd-dirty"
+)
 
 // packed makes packages and returns their folder.
 func packed(t *testing.T, packages ...pack) string {
 	t.Helper()
 	out := filepath.Join(t.TempDir(), "out")
-	if err := run(t.Context(), options{root: root, out: out, packages: packages}, io.Discard); err != nil {
+	if err := run(t.Context(), options{input: input{root, stamp{version, commit}}, out: out, packages: packages}, io.Discard); err != nil {
 		t.Fatal(err)
 	}
 	return out
@@ -46,6 +51,9 @@ func unpack(t *testing.T, archive []byte, dir string) map[string]string {
 	r, err := zip.NewReader(bytes.NewReader(archive), int64(len(archive)))
 	if err != nil {
 		t.Fatal(err)
+	}
+	if want := "postern " + version + " " + commit; r.Comment != want {
+		t.Errorf("the archive's comment is %q, want %q", r.Comment, want)
 	}
 	modes := map[string]string{}
 	for _, f := range r.File {
@@ -79,16 +87,21 @@ func TestTheSameSourceMakesTheSameBytes(t *testing.T) {
 	}
 	pack := func(environment ...string) string {
 		out := filepath.Join(t.TempDir(), "out")
-		c := exec.CommandContext(t.Context(), command, "-root", root, "-out", out)
+		c := exec.CommandContext(t.Context(), command, "-root", root, "-out", out, "-version", version, "-commit", commit)
 		c.Env = append(os.Environ(), environment...)
-		if text, err := c.CombinedOutput(); err != nil {
+		text, err := c.CombinedOutput()
+		if err != nil {
 			t.Fatalf("%v\n%s", err, text)
+		}
+		if want := "# " + version + ", commit " + commit + "\n" + string(read(t, out, "SHA256SUMS")); string(text) != want {
+			t.Errorf("it printed %s, want %s", text, want)
 		}
 		return out
 	}
 	first := pack()
 	// What differs from machine to machine.
-	second := pack("TZ=Pacific/Auckland", "TMPDIR="+t.TempDir(), "GOFLAGS=-ldflags=-X=main.leak=1", "GOAMD64=v3", "CGO_ENABLED=1")
+	second := pack("TZ=Pacific/Auckland", "TMPDIR="+t.TempDir(), "GOFLAGS=-ldflags=-X=main.leak=1", "GOAMD64=v3", "CGO_ENABLED=1",
+		"USER=another", "LOGNAME=another", "LC_ALL=C.UTF-8", "VERSION=leak", "COMMIT=leak", "SOURCE_DATE_EPOCH=1")
 	for _, name := range list(t, first) {
 		if !bytes.Equal(read(t, first, name), read(t, second, name)) {
 			t.Errorf("%s is another one the second time", name)
@@ -133,6 +146,7 @@ func TestTheSameSourceMakesTheSameBytes(t *testing.T) {
 			if bytes.Contains(read(t, dir, program), []byte(here)) {
 				t.Errorf("%s names the folder that it was built in", name)
 			}
+			checkStamp(t, filepath.Join(dir, program))
 		}
 	})
 	t.Run("a custom handler has the folder that the Functions host reads", func(t *testing.T) {
@@ -182,8 +196,12 @@ func checkBill(t *testing.T, name, dir string) {
 	if err := json.Unmarshal(read(t, dir, name+".cdx.json"), &b); err != nil {
 		t.Fatal(err)
 	}
-	if sum := b.Metadata.Component.Hashes[0].Content; sum != digest(read(t, dir, name+".zip")) {
+	about := b.Metadata.Component
+	if about.Hashes[0].Content != digest(read(t, dir, name+".zip")) {
 		t.Errorf("%s: the bill is for another package", name)
+	}
+	if about.Version != version || !slices.Equal(about.Properties, []property{{"git:commit", commit}}) {
+		t.Errorf("%s: the bill is for version %s and has %v", name, about.Version, about.Properties)
 	}
 	_, of, _ := strings.Cut(name, "-")
 	needed := map[string]string{
@@ -287,12 +305,10 @@ func main() {
 	if err := os.WriteFile(filepath.Join(app, "main.go"), []byte(main), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	offline(t, dir, "build", "-trimpath", "-o", filepath.Join(t.TempDir(), "main"), app)
-	// The function is not compiled in a way of its own: what Cloud Build makes
-	// is what the server is that local runs and tests use.
-	if !bytes.Equal(read(t, dir, string(function)+".go"), read(t, root, function.path(), string(function)+".go")) {
-		t.Error("the function's source was changed on its way")
-	}
+	program := filepath.Join(t.TempDir(), "main")
+	offline(t, dir, "build", "-trimpath", "-o", program, app)
+	checkServed(t, program)
+	checkUnchanged(t, function, dir)
 }
 
 // offline runs the go command as the builder would whose network is down.
@@ -313,11 +329,11 @@ func offline(t *testing.T, dir string, arguments ...string) []byte {
 func TestCompressDoesNotDependOnTheOrderOfFiles(t *testing.T) {
 	t.Parallel()
 	a, b := file{name: "a", data: []byte("1")}, file{name: "b/c", data: []byte("2"), executable: true}
-	first, err := compress([]file{a, b})
+	first, err := compress([]file{a, b}, "c")
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := compress([]file{b, a})
+	second, err := compress([]file{b, a}, "c")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -325,7 +341,7 @@ func TestCompressDoesNotDependOnTheOrderOfFiles(t *testing.T) {
 		t.Error("another order of files makes another archive")
 	}
 	b.executable = false
-	if third, err := compress([]file{a, b}); err != nil || bytes.Equal(first, third) {
+	if third, err := compress([]file{a, b}, "c"); err != nil || bytes.Equal(first, third) {
 		t.Errorf("the executable bit is not kept: %v", err)
 	}
 }
@@ -336,7 +352,7 @@ func TestAProgramThatDoesNotBuildIsAnErrorThatSaysWhy(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "go.mod"), []byte("module example.com/m\n\ngo 1.26\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	err := run(t.Context(), options{root: dir, out: filepath.Join(dir, "out"), packages: packages()[:1]}, io.Discard)
+	err := run(t.Context(), options{input: input{root: dir}, out: filepath.Join(dir, "out"), packages: packages()[:1]}, io.Discard)
 	if err == nil || !strings.Contains(err.Error(), "gateway-aws-arm64: go build") || !strings.Contains(err.Error(), "functions/aws/gateway") {
 		t.Errorf("got %v", err)
 	}

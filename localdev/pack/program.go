@@ -58,9 +58,14 @@ type program struct {
 }
 
 // build returns the program and the modules that are linked into it.
-func (p program) build(ctx context.Context, root, work string) ([]byte, []module, error) {
+func (p program) build(ctx context.Context, in input, work string) ([]byte, []module, error) {
+	overlay, err := in.stamp.overlay(work)
+	if err != nil {
+		return nil, nil, err
+	}
 	binary := filepath.Join(work, "program")
-	if _, err := command(ctx, root, p.goarch, "build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-tags="+p.tags, "-o", binary, "./"+p.path); err != nil {
+	if _, err := command(ctx, in.root, p.goarch,
+		"build", "-trimpath", "-buildvcs=false", "-ldflags=-s -w", "-overlay="+overlay, "-tags="+p.tags, "-o", binary, "./"+p.path); err != nil {
 		return nil, nil, err
 	}
 	data, err := os.ReadFile(binary)
@@ -85,8 +90,8 @@ func (p program) build(ctx context.Context, root, work string) ([]byte, []module
 // that is named bootstrap.
 type lambda struct{ function, goarch string }
 
-func (l lambda) files(ctx context.Context, root, work string) (contents, error) {
-	data, modules, err := program{path: "functions/aws/" + l.function, goarch: l.goarch, tags: "lambda.norpc"}.build(ctx, root, work)
+func (l lambda) files(ctx context.Context, in input, work string) (contents, error) {
+	data, modules, err := program{path: "functions/aws/" + l.function, goarch: l.goarch, tags: "lambda.norpc"}.build(ctx, in, work)
 	if err != nil {
 		return contents{}, err
 	}
@@ -97,20 +102,20 @@ func (l lambda) files(ctx context.Context, root, work string) (contents, error) 
 // program that host.json names, and a folder for each function of the app.
 type customHandler string
 
-func (c customHandler) files(ctx context.Context, root, work string) (contents, error) {
+func (c customHandler) files(ctx context.Context, in input, work string) (contents, error) {
 	folder := "functions/azure/" + string(c)
-	data, modules, err := program{path: folder, goarch: "amd64"}.build(ctx, root, work)
+	data, modules, err := program{path: folder, goarch: "amd64"}.build(ctx, in, work)
 	if err != nil {
 		return contents{}, err
 	}
 	app := contents{files: []file{{name: "handler", data: data, executable: true}}, modules: modules}
-	in := os.DirFS(filepath.Join(root, filepath.FromSlash(folder)))
-	names, err := fs.Glob(in, "*/function.json")
+	host := os.DirFS(filepath.Join(in.root, filepath.FromSlash(folder)))
+	names, err := fs.Glob(host, "*/function.json")
 	if err != nil {
 		return contents{}, err
 	}
 	for _, name := range append(names, "host.json") {
-		data, err := fs.ReadFile(in, name)
+		data, err := fs.ReadFile(host, name)
 		if err != nil {
 			return contents{}, err
 		}

@@ -32,8 +32,11 @@ import _ "github.com/GoogleCloudPlatform/functions-framework-go/funcframework"
 `)
 }
 
-func (s source) files(ctx context.Context, root, work string) (contents, error) {
-	if err := s.stage(ctx, root, work); err != nil {
+func (s source) files(ctx context.Context, in input, work string) (contents, error) {
+	if err := s.stage(ctx, in.root, work); err != nil {
+		return contents{}, err
+	}
+	if err := os.WriteFile(filepath.Join(work, filepath.FromSlash(stampFile)), in.stamp.source(), 0o644); err != nil {
 		return contents{}, err
 	}
 	if _, err := command(ctx, work, "amd64", "mod", "vendor"); err != nil {

@@ -19,11 +19,15 @@ type file struct {
 }
 
 // compress zips files in such a way that the result depends on their names,
-// contents and executable bits alone.
-func compress(files []file) ([]byte, error) {
+// contents and executable bits alone, and on the archive's comment, which lists
+// of its files begin with.
+func compress(files []file, comment string) ([]byte, error) {
 	sorted := slices.SortedFunc(slices.Values(files), func(a, b file) int { return cmp.Compare(a.name, b.name) })
 	var archive bytes.Buffer
 	w := zip.NewWriter(&archive)
+	if err := w.SetComment(comment); err != nil {
+		return nil, err
+	}
 	for _, f := range sorted {
 		header := zip.FileHeader{
 			Name: f.name, Method: zip.Deflate,
