@@ -2,10 +2,13 @@ package stream
 
 import (
 	"bytes"
+	"compress/gzip"
 	"encoding/base64"
 	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
+	"strings"
 
 	stdjson "encoding/json"
 
@@ -15,11 +18,15 @@ import (
 
 var errTooLarge = errors.New("the reply is larger than a buffered Lambda reply may be")
 
-// buffer runs the handler and returns its reply as one JSON document of at most f.limit bytes.
+// buffer runs the handler and returns its reply as one JSON document of at most f.limit bytes. A reply that is larger is compressed for
+// clients that read that: the events of a stream become about a tenth.
 func (f function) buffer(r *http.Request, remedy string) (any, error) {
 	var h head
-	body := &limitedBuffer{limit: f.limit}
-	w := &writer{method: r.Method, body: body, begin: func(sent head) { h = sent }}
+	body := &collected{limit: f.limit}
+	w := &writer{method: r.Method, body: body, begin: func(sent head) {
+		h = sent
+		body.mayCompress = sent.headers["Content-Encoding"] == "" && readsGzip(r.Header.Values("Accept-Encoding"))
+	}}
 	outcome := f.serve(w, r)
 	if body.exceeded {
 		return tooLarge(f.limit, remedy).document()
@@ -30,28 +37,90 @@ func (f function) buffer(r *http.Request, remedy string) (any, error) {
 	if err := outcome.error(); err != nil {
 		return nil, err
 	}
-	doc, err := document(h, body.Bytes())
+	doc, err := body.document(h)
+	if err == nil && len(doc) > f.limit && body.compress() {
+		doc, err = body.document(h)
+	}
 	if err == nil && len(doc) > f.limit {
 		return tooLarge(f.limit, remedy).document()
 	}
 	return doc, err
 }
 
-// limitedBuffer keeps at most limit bytes, and nothing at all once more were written.
-type limitedBuffer struct {
-	bytes.Buffer
-	limit    int
-	exceeded bool
+// readsGzip reports whether a client takes a reply in gzip (RFC 9110, section 12.5.3).
+func readsGzip(accepted []string) bool {
+	for _, value := range accepted {
+		for part := range strings.SplitSeq(value, ",") {
+			coding, parameters, _ := strings.Cut(part, ";")
+			if !strings.EqualFold(strings.TrimSpace(coding), "gzip") {
+				continue
+			}
+			weight, err := strconv.ParseFloat(strings.TrimPrefix(strings.TrimSpace(parameters), "q="), 64)
+			return err != nil || weight > 0
+		}
+	}
+	return false
 }
 
-func (b *limitedBuffer) Write(p []byte) (int, error) {
-	if b.exceeded || b.Len()+len(p) > b.limit {
-		b.exceeded = true
-		b.Buffer = bytes.Buffer{}
-		// An error rather than silence: a handler that stops here saves the rest of a paid upstream answer.
+// collected is a body of at most limit bytes: as it was written or, once that is more, compressed and in base64. Beyond that it keeps
+// nothing.
+type collected struct {
+	limit       int
+	mayCompress bool
+	exceeded    bool
+	bytes       bytes.Buffer
+	zip         *gzip.Writer // of bytes, from when they are compressed
+}
+
+func (c *collected) Write(p []byte) (int, error) {
+	switch {
+	case c.exceeded:
 		return 0, errTooLarge
+	case c.zip == nil && c.bytes.Len()+len(p) <= c.limit:
+		return c.bytes.Write(p)
+	case c.zip == nil && !c.compress():
+		return c.drop()
 	}
-	return b.Buffer.Write(p)
+	n, err := c.zip.Write(p)
+	if base64.StdEncoding.EncodedLen(c.bytes.Len()) > c.limit {
+		return c.drop()
+	}
+	return n, err
+}
+
+// drop returns an error rather than silence: a handler that stops here saves the rest of a paid upstream answer.
+func (c *collected) drop() (int, error) {
+	c.exceeded, c.bytes, c.zip = true, bytes.Buffer{}, nil
+	return 0, errTooLarge
+}
+
+// compress reports whether what has been written is compressed now and was not before.
+func (c *collected) compress() bool {
+	if !c.mayCompress || c.zip != nil {
+		return false
+	}
+	raw := c.bytes.Bytes()
+	c.bytes = bytes.Buffer{}
+	// The level is one that there is, and a buffer takes everything.
+	c.zip, _ = gzip.NewWriterLevel(&c.bytes, gzip.BestSpeed)
+	_, _ = c.zip.Write(raw)
+	return true
+}
+
+func (c *collected) document(h head) (stdjson.RawMessage, error) {
+	if c.zip == nil {
+		return document(h, c.bytes.Bytes())
+	}
+	if err := c.zip.Close(); err != nil {
+		return nil, fmt.Errorf("compress the reply: %w", err)
+	}
+	h.headers["Content-Encoding"] = "gzip"
+	if vary := h.headers["Vary"]; vary != "" {
+		h.headers["Vary"] = vary + ", Accept-Encoding"
+	} else {
+		h.headers["Vary"] = "Accept-Encoding"
+	}
+	return document(h, c.bytes.Bytes())
 }
 
 // document encodes a buffered reply: https://docs.aws.amazon.com/lambda/latest/dg/urls-invocation.html#urls-payloads

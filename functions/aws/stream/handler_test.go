@@ -1,14 +1,19 @@
 package stream_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"context"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"log/slog"
+	"math/rand/v2"
 	"net/http"
 	"runtime"
+	"slices"
 	"strings"
 	"testing"
 
@@ -251,6 +256,92 @@ func TestAWriteBeyondTheLimitTellsTheHandlerToStop(t *testing.T) {
 	}), stream.Options{Mode: stream.Buffered, MaxResponseBytes: 4 << 10})(t.Context(), event("/", ""))
 	if err != nil || !strings.Contains(string(v.(json.RawMessage)), "response_too_large") {
 		t.Errorf("got %s, error %v", v, err)
+	}
+}
+
+// TestAReplyThatIsTooLargeIsCompressedForThoseWhoReadThat has a stream of events come to three times what the front takes.
+func TestAReplyThatIsTooLargeIsCompressedForThoseWhoReadThat(t *testing.T) {
+	t.Parallel()
+	const limit = 64 << 10
+	var events strings.Builder
+	for i := range 1000 {
+		fmt.Fprintf(&events, "data: {\"id\":\"chatcmpl-1\",\"object\":\"chat.completion.chunk\",\"choices\":[{\"index\":0,\"delta\":{\"content\":\"token %d\"}}]}\n\n", i)
+	}
+	noise := make([]byte, 2*limit)
+	for i := range noise {
+		noise[i] = byte(rand.Uint32())
+	}
+	for _, test := range []struct {
+		name, accepts, encoding string
+		size                    int // of each write
+		body                    string
+		compressed, ok          bool
+	}{
+		{name: "in events", accepts: "gzip, deflate, br", size: 100, body: events.String(), compressed: true, ok: true},
+		{name: "in one piece", accepts: "br;q=1.0, gzip;q=0.5", size: len(events.String()), body: events.String(), compressed: true, ok: true},
+		{name: "that fits but for its escapes", accepts: "gzip", size: 100, body: strings.Repeat(`"`, limit-100), compressed: true, ok: true},
+		{name: "that fits", accepts: "gzip", size: 100, body: events.String()[:limit/2], ok: true},
+		{name: "for a client that does not say so", accepts: "", size: 100, body: events.String()},
+		{name: "for a client that refuses it", accepts: "gzip;q=0", size: 100, body: events.String()},
+		{name: "for a client that reads something else", accepts: "br, zstd", size: 100, body: events.String()},
+		{name: "that is encoded already", accepts: "gzip", encoding: "br", size: 100, body: events.String()},
+		{name: "that does not become small enough", accepts: "gzip", size: 1000, body: string(noise)},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			serve := func(w http.ResponseWriter, _ *http.Request) {
+				w.Header().Set("Content-Type", "text/event-stream")
+				w.Header().Set("Vary", "Origin")
+				if test.encoding != "" {
+					w.Header().Set("Content-Encoding", test.encoding)
+				}
+				for part := range slices.Chunk([]byte(test.body), test.size) {
+					if _, err := w.Write(part); err != nil {
+						return
+					}
+				}
+			}
+			in := event("/", "")
+			if test.accepts != "" {
+				in = append(json.RawMessage(`{"headers":{"accept-encoding":"`+test.accepts+`"},`), in[1:]...)
+			}
+			v, err := stream.Handler(http.HandlerFunc(serve), stream.Options{Mode: stream.Buffered, MaxResponseBytes: limit})(t.Context(), in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			doc := v.(json.RawMessage)
+			var got bufferedReply
+			if err := json.Unmarshal(doc, &got); err != nil || len(doc) > limit {
+				t.Fatalf("%d bytes, error %v", len(doc), err)
+			}
+			if !test.ok {
+				if got.StatusCode != http.StatusBadGateway || !strings.Contains(got.Body, "response_too_large") || got.Headers["Content-Encoding"] != "" {
+					t.Errorf("got %d %.200s", got.StatusCode, got.Body)
+				}
+				return
+			}
+			body := []byte(got.Body)
+			if got.IsBase64Encoded {
+				if body, err = base64.StdEncoding.DecodeString(got.Body); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if compressed := got.Headers["Content-Encoding"] == "gzip" && got.Headers["Vary"] == "Origin, Accept-Encoding"; compressed != test.compressed {
+				t.Fatalf("the headers are %v", got.Headers)
+			}
+			if test.compressed {
+				unzipped, err := gzip.NewReader(bytes.NewReader(body))
+				if err != nil {
+					t.Fatal(err)
+				}
+				if body, err = io.ReadAll(unzipped); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got.StatusCode != 200 || string(body) != test.body {
+				t.Errorf("got %d with %d bytes, want %d", got.StatusCode, len(body), len(test.body))
+			}
+		})
 	}
 }
 
