@@ -35,6 +35,30 @@ func TestAnOldKeyIsRenewedByTheFirstRun(t *testing.T) {
 	})
 }
 
+// TestASecretWithoutAKeyGetsItsFirstOne begins with a secret that was made and nothing put into it.
+func TestASecretWithoutAKeyGetsItsFirstOne(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{shownOnce, unnamed, readable} {
+		t.Run(name, func(t *testing.T) {
+			scene(t, kindOf(name), func(t *testing.T, w *world) {
+				w.versions, w.current = nil, ""
+				if outcome := w.tick(t).Outcome; outcome != rotation.Rotated && outcome != rotation.Pending {
+					t.Errorf("the first run is %s", outcome)
+				}
+				w.settled(t)
+				current := w.version(w.current)
+				if current == nil || !w.bySecret(current.text).works() {
+					t.Fatal("there is no key that works")
+				}
+				want(t, "the phase", w.status(t.Context()).Phase, rotation.Idle)
+				if e := w.latest(t, audit.TokenRotatedType); e.Reason == "" {
+					t.Errorf("the event says %+v", e)
+				}
+			})
+		})
+	}
+}
+
 func TestAScheduleWhoseTicksComeEarlyLosesNone(t *testing.T) {
 	play(t, kindOf(shownOnce), func(t *testing.T, w *world) {
 		next := w.tick(t).Next
