@@ -11,6 +11,10 @@ locals {
     local.redis ? ["compute", "memorystore", "networkconnectivity"] : [],
   ))
   image = "${local.region}-docker.pkg.dev/${local.project}/${google_artifact_registry_repository.gateway.repository_id}/gateway"
+  # Names of buckets are taken worldwide, and have 63 characters at most.
+  buckets = { for use, name in { source = "${local.project}-${local.service}-source", ledger = "${local.project}-${var.name}-ledger" } :
+    use => length(name) <= 63 ? name : "${trimsuffix(substr(name, 0, 54), "-")}-${substr(sha256(name), 0, 8)}"
+  }
   environment = merge(
     { POSTERN_CONFIG = local.text, POSTERN_EVENT_BUS = google_pubsub_topic.events.id, POSTERN_DEPLOYMENT = var.name, GOOGLE_CLOUD_PROJECT = local.project },
     # The invoker check below is on for these callers and nobody else.
@@ -29,7 +33,7 @@ resource "google_project_service" "this" {
 # The source, from which Cloud Build makes an image.
 resource "google_storage_bucket" "source" {
   project                     = local.project
-  name                        = "${local.project}-${local.service}-source"
+  name                        = local.buckets.source
   location                    = local.region
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"

@@ -239,7 +239,7 @@ resource "google_pubsub_subscription_iam_member" "failed" {
 resource "google_storage_bucket" "ledger" {
   count                       = local.rotates ? 1 : 0
   project                     = local.project
-  name                        = "${local.project}-${var.name}-ledger"
+  name                        = local.buckets.ledger
   location                    = local.region
   uniform_bucket_level_access = true
   public_access_prevention    = "enforced"

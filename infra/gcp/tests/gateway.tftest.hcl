@@ -253,3 +253,14 @@ run "a_document_that_has_changed_since_it_was_checked_is_refused" {
   }
   expect_failures = [var.config_file]
 }
+
+run "names_that_are_long_together" {
+  variables {
+    name     = "a-name-of-24-characters1"
+    platform = { project = "a-project-of-30-characters-123", region = "europe-west4" }
+  }
+  assert {
+    condition     = length(google_storage_bucket.source.name) <= 63 && startswith(google_storage_bucket.source.name, "a-project-of-30-characters-123-a-name-of-24-characters") && can(regex("^[a-z0-9][a-z0-9-]+[a-z0-9]$", google_storage_bucket.source.name))
+    error_message = "the bucket's name is one that Cloud Storage takes"
+  }
+}
