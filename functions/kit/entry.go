@@ -10,6 +10,9 @@ import (
 // entry is what authenticating callers takes.
 func (w *wiring) entry(d *config.Document) (caller.Options, error) {
 	o := caller.Options{Cloud: w.Cloud, Platform: w.Platform, Certificate: w.Certificate, Balanced: w.Balanced}
+	if w.uses != nil {
+		o.FirstUse = w.uses.First
+	}
 	if d.APITokens == nil {
 		return o, nil
 	}

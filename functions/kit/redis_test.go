@@ -4,6 +4,7 @@ import (
 	"log/slog"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/alicebob/miniredis/v2"
 
@@ -56,7 +57,16 @@ func TestTheFunctionsOwnIdentityLogsInToRedis(t *testing.T) {
 					t.Errorf("counted: %v, error %v; want %v", ok, err, want)
 				}
 			}
-			if keys := behind.Keys(); len(keys) != 2 || !strings.HasPrefix(keys[0], "postern:limit:") || !strings.HasPrefix(keys[1], "postern:token:") {
+			entry, err := wiring.entry(d)
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, want := range []bool{true, false} {
+				if got := entry.FirstUse(t.Context(), "proof", time.Minute); got != want {
+					t.Errorf("a proof counts: %v, want %v", got, want)
+				}
+			}
+			if keys := behind.Keys(); len(keys) != 3 || !strings.HasPrefix(keys[0], "postern:limit:") || !strings.HasPrefix(keys[1], "postern:token:") || !strings.HasPrefix(keys[2], "postern:used:") {
 				t.Errorf("the server has %q", keys)
 			}
 			if logins, refused := front.Logins(); logins != 2 || len(refused) > 0 || log.String() != "" {

@@ -14,6 +14,7 @@ import (
 	"github.com/postern-ai/postern/shared/provider/bedrock"
 	"github.com/postern-ai/postern/shared/provider/openai"
 	"github.com/postern-ai/postern/shared/provider/vertex"
+	"github.com/postern-ai/postern/shared/quota/redisquota"
 	"github.com/postern-ai/postern/shared/redis"
 )
 
@@ -23,8 +24,9 @@ import (
 type wiring struct {
 	Kit
 	vault *vault
-	// server and redis are nil when instances share nothing.
+	// server, uses and redis are nil when instances share nothing.
 	server *redis.Server
+	uses   *redisquota.Store
 	redis  *redistokens.Cache
 	// ahead takes note of the shared sources that are made, for a function that
 	// refreshes them. It is nil in a gateway.
@@ -49,6 +51,7 @@ func newWiring(k Kit, d *config.Document) (*wiring, error) {
 	if w.server, err = w.redisServer(d.Cache.Redis); err != nil {
 		return nil, fmt.Errorf("cache.redis: %w", err)
 	}
+	w.uses = w.newUses()
 	if w.redis, err = w.newRedis(d.Cache.Redis); err != nil {
 		return nil, fmt.Errorf("cache.redis: %w", err)
 	}

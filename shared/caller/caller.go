@@ -7,6 +7,7 @@
 package caller
 
 import (
+	"context"
 	"errors"
 	"net/http"
 	"slices"
@@ -135,6 +136,9 @@ type Options struct {
 	Balanced    func(*http.Request) bool
 	// Platform finds the caller that the platform admitted. It is used only if the document says so.
 	Platform Authenticator
+	// FirstUse notes for all instances of the function that a proof of possession has been used, for as long as the span, and reports
+	// whether that was the first time. It is asked about proofs that count otherwise. Nil means that each instance knows its own alone.
+	FirstUse func(ctx context.Context, proof string, span time.Duration) bool
 	// Transport fetches the issuers' keys. When nil, a transport of its own is used that takes no proxy from the environment.
 	Transport http.RoundTripper
 }
@@ -150,7 +154,7 @@ func New(d *config.Document, o Options) Authenticator {
 		bearer := NewBearer(d.Callers, o.Transport)
 		bearer.certificates = certificates
 		if slices.ContainsFunc(d.Callers, func(c config.Caller) bool { return c.DPoP != "" }) {
-			bearer.dpop = &dpop{address: d.PublicURL}
+			bearer.dpop = &dpop{address: d.PublicURL, elsewhere: o.FirstUse}
 		}
 		authenticators = append(authenticators, bearer)
 	}

@@ -1,6 +1,7 @@
 package caller
 
 import (
+	"context"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
@@ -24,6 +25,8 @@ type dpop struct {
 	// address is the gateway's as its callers know it. What the request says of that is the caller's own word.
 	address string
 	used    replays
+	// elsewhere is as Options.FirstUse.
+	elsewhere func(ctx context.Context, proof string, span time.Duration) bool
 }
 
 const (
@@ -63,7 +66,11 @@ func (d *dpop) check(r *http.Request, token, thumbprint string) *Error {
 	if problem := p.check(r, d.address, token, now); problem != "" {
 		return badProof(problem)
 	}
-	switch d.used.first(thumbprint, p.ID, now) {
+	used := d.used.first(thumbprint, p.ID, now)
+	if used == fresh && d.elsewhere != nil && !d.elsewhere(r.Context(), thumbprint+" "+p.ID, replaySpan) {
+		used = replayed
+	}
+	switch used {
 	case replayed:
 		return badProof("it has been used before; make one for each request")
 	case overrun:
@@ -178,7 +185,7 @@ func unprovenKey(public string) *Error {
 
 // replays remembers the proofs that have been used, for as long as they could be used again: a minute before and one after
 // their own time. It holds those of one to two such spans. Each instance has its own: whoever steals a proof within its minute
-// and finds another instance uses it a second time there.
+// and finds another instance uses it a second time there, unless instances tell each other (Options.FirstUse).
 type replays struct {
 	mu        sync.Mutex
 	began     time.Time

@@ -1,6 +1,8 @@
 package caller_test
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -78,6 +80,46 @@ func TestProofsOfEveryKindOfKeyCount(t *testing.T) {
 				t.Errorf("%s: got %+v, %v", algorithm, principal, err)
 			}
 		}
+	}
+}
+
+// TestAProofCountsOnceForAllInstances has two instances that tell each other.
+func TestAProofCountsOnceForAllInstances(t *testing.T) {
+	t.Parallel()
+	issuer := oidc.New(issuerURL)
+	used := map[string]time.Duration{}
+	instance := func() caller.Authenticator {
+		callers := accepting()
+		callers[0].DPoP = config.DPoPRequired
+		return caller.New(&config.Document{Callers: callers, PublicURL: gatewayURL}, caller.Options{
+			Transport: direct{issuer},
+			FirstUse: func(_ context.Context, proof string, span time.Duration) bool {
+				_, again := used[proof]
+				used[proof] = span
+				return !again
+			},
+		})
+	}
+	h := newHolder(t, "ES256")
+	token := boundTo(t, issuer, h)
+	proof := h.prove(t, token)
+	if _, err := instance().Authenticate(request(t, "Authorization", "DPoP "+token, "DPoP", proof)); err != nil {
+		t.Fatal(err)
+	}
+	_, err := instance().Authenticate(request(t, "Authorization", "DPoP "+token, "DPoP", proof))
+	if refused, ok := errors.AsType[*caller.Error](err); !ok || refused.Code != caller.BadProof || !strings.Contains(err.Error(), "used before") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := instance().Authenticate(request(t, "Authorization", "DPoP "+token, "DPoP", h.prove(t, token))); err != nil {
+		t.Errorf("another proof: %v", err)
+	}
+	for proof, span := range used {
+		if span < 2*time.Minute || strings.Contains(proof, token) {
+			t.Errorf("%q is remembered for %v", proof, span)
+		}
+	}
+	if len(used) != 2 {
+		t.Errorf("%d proofs are known", len(used))
 	}
 }
 

@@ -10,6 +10,7 @@ package redisquota
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -24,7 +25,8 @@ import (
 )
 
 const (
-	prefix = "postern:limit:v1:"
+	prefix     = "postern:limit:v1:"
+	usedPrefix = "postern:used:v1:"
 	// defaultPatience bounds what a request waits for the server, connecting included.
 	defaultPatience = 500 * time.Millisecond
 	// idleFor is how long an unused connection is kept. Longer ones may have died while the function was frozen, without a word.
@@ -179,6 +181,33 @@ func (s *Store) Give(ctx context.Context, use quota.Use) error {
 	return nil
 }
 
+// First notes that something has been used, for as long as the span, and reports whether that was the first time. While the server is away
+// that is not known, and taken for the first time.
+func (s *Store) First(ctx context.Context, what string, span time.Duration) bool {
+	if s.pause.Resting() {
+		return true
+	}
+	key := usedPrefix + hash(append(append([]string(nil), s.options.Deployment...), what)...)
+	mine := rand.Text()
+	reply, err := s.do(ctx, []string{"SET", key, mine, "NX", "PX", strconv.FormatInt(span.Milliseconds(), 10)})
+	if err == nil && reply.Null {
+		// A command whose reply was lost is sent again, and then finds what it has noted itself.
+		reply, err = s.do(ctx, []string{"GET", key})
+		if err == nil {
+			s.pause.Worked()
+			return reply.Text == mine
+		}
+	}
+	if err != nil {
+		if ctx.Err() == nil || errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			s.failed(ctx, err)
+		}
+		return true
+	}
+	s.pause.Worked()
+	return true
+}
+
 func (s *Store) take(ctx context.Context, use quota.Use) (quota.States, bool, error) {
 	keys := s.keys(use)
 	command := []string{"EVAL", takeScript, strconv.Itoa(len(keys))}
@@ -255,18 +284,20 @@ func hash(parts ...string) string {
 func (s *Store) do(ctx context.Context, command []string) (redis.Reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.options.Patience)
 	defer cancel()
+	var reply redis.Reply
+	err := errDead
 	if conn := s.kept(); conn != nil {
-		reply, err := s.send(ctx, conn, command)
-		// A login may end sooner than its connection.
-		if refused, ok := errors.AsType[*redis.Refusal](err); err == nil || ok && refused.Code != "NOAUTH" {
-			return reply, err
+		if reply, err = s.send(ctx, conn, command); err != nil && isDead(err) {
+			err = errDead
 		}
 	}
-	conn, err := s.options.Server.Connect(ctx)
-	if err != nil {
-		return redis.Reply{}, err
+	if errors.Is(err, errDead) {
+		conn, problem := s.options.Server.Connect(ctx)
+		if problem != nil {
+			return redis.Reply{}, problem
+		}
+		reply, err = s.send(ctx, conn, command)
 	}
-	reply, err := s.send(ctx, conn, command)
 	moved, ok := errors.AsType[*redis.Refusal](err)
 	if !ok {
 		return reply, err
@@ -276,6 +307,15 @@ func (s *Store) do(ctx context.Context, command []string) (redis.Reply, error) {
 		return reply, errors.Join(err, problem)
 	}
 	return s.send(ctx, node, command)
+}
+
+// errDead says that there is no connection that can be used.
+var errDead = errors.New("the connection is of no use any more")
+
+// isDead reports whether it was the connection that failed. A login may end sooner than its connection.
+func isDead(err error) bool {
+	refused, ok := errors.AsType[*redis.Refusal](err)
+	return !ok || refused.Code == "NOAUTH"
 }
 
 // send keeps the connection if it is good for more.
@@ -328,7 +368,7 @@ func explain(err error) error {
 		return errors.New("the Redis server that counts for all instances cannot be reached")
 	case refused.Code == "NOPERM":
 		return errors.New("the Redis server that counts for all instances answered NOPERM; its user needs the commands EVAL, TIME, GET, DEL, INCRBY, PTTL, PEXPIRE, " +
-			"ZADD, ZCARD, ZREM and ZREMRANGEBYSCORE on the keys " + prefix + "*")
+			"ZADD, ZCARD, ZREM and ZREMRANGEBYSCORE on the keys " + prefix + "*, and SET and GET on " + usedPrefix + "*")
 	}
 	return errors.New("the Redis server that counts for all instances answered " + refused.Code)
 }

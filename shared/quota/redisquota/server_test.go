@@ -74,6 +74,9 @@ func TestARealServerCountsWithTheRightsThatAreSaid(t *testing.T) {
 	if err != nil || !ok || states.Windows[0].Used != 4*10-20+10 || states.Leases[0].Used != 1 || states.Windows[0].Reset <= 0 || states.Windows[0].Reset > time.Minute {
 		t.Errorf("got %+v, %v, %v", states, ok, err)
 	}
+	if !one.First(t.Context(), "proof", time.Minute) || two.First(t.Context(), "proof", time.Minute) {
+		t.Error("a proof counts twice, or never")
+	}
 	if text := faults.Load(); text != nil {
 		t.Error(text)
 	}
@@ -96,7 +99,7 @@ port %s
 save ""
 appendonly no
 user default off
-user gateway on >hunter2-hunter2 ~postern:limit:* -@all +eval +time +get +del +incrby +pttl +pexpire +zadd +zcard +zrem +zremrangebyscore
+user gateway on >hunter2-hunter2 ~postern:limit:* ~postern:used:* -@all +eval +time +set +get +del +incrby +pttl +pexpire +zadd +zcard +zrem +zremrangebyscore
 `, port))
 	if err := command.Start(); err != nil {
 		t.Fatal(err)

@@ -1,0 +1,174 @@
+package redisquota_test
+
+import (
+	"bytes"
+	"context"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+
+	"github.com/postern-ai/postern/shared/quota"
+	"github.com/postern-ai/postern/shared/quota/redisquota"
+	"github.com/postern-ai/postern/shared/redis"
+)
+
+func TestWhatIsUsedOnceIsUsedOnceByAllInstances(t *testing.T) {
+	t.Parallel()
+	m := miniredis.RunT(t)
+	var faults []string
+	one, two := store(t, m, &faults), store(t, m, &faults)
+	for _, use := range []struct {
+		name  string
+		store *redisquota.Store
+		what  string
+		want  bool
+	}{
+		{"a first use", one, "a", true},
+		{"a second one by the same instance", one, "a", false},
+		{"a second one by another instance", two, "a", false},
+		{"the first use of something else", two, "b", true},
+	} {
+		if got := use.store.First(t.Context(), use.what, 2*time.Minute); got != use.want {
+			t.Errorf("%s: got %v", use.name, got)
+		}
+	}
+	m.FastForward(2*time.Minute + time.Second)
+	if !one.First(t.Context(), "a", time.Minute) {
+		t.Error("it is remembered for ever")
+	}
+	for _, key := range m.Keys() {
+		if !strings.HasPrefix(key, "postern:used:v1:") || len(key) != len("postern:used:v1:")+32 {
+			t.Errorf("the server knows %q", key)
+		}
+	}
+	if len(faults) > 0 {
+		t.Error(faults)
+	}
+}
+
+func TestWithoutTheServerAUseIsTakenForTheFirst(t *testing.T) {
+	t.Parallel()
+	m := miniredis.RunT(t)
+	var faults []string
+	s := store(t, m, &faults)
+	m.SetError("LOADING")
+	for range 2 {
+		if !s.First(t.Context(), "a", time.Minute) {
+			t.Error("somebody is turned away for the server's sake")
+		}
+	}
+	if len(faults) != 1 || !strings.Contains(faults[0], "LOADING") {
+		t.Errorf("got the faults %q", faults)
+	}
+}
+
+// node passes a server's conversations on. answer may say something in the server's place, and lose says which replies do not arrive.
+func node(t *testing.T, server string, answer func(command string) string, lose func(command string) bool) string {
+	t.Helper()
+	listen, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listen.Close() })
+	converse := func(client net.Conn) {
+		defer client.Close()
+		behind, err := net.Dial("tcp", server)
+		if err != nil {
+			return
+		}
+		defer behind.Close()
+		said, reply := make([]byte, 8<<10), make([]byte, 8<<10)
+		for {
+			n, err := client.Read(said)
+			if err != nil {
+				return
+			}
+			command := string(said[:n])
+			if text := answer(command); text != "" {
+				_, _ = client.Write([]byte(text))
+				continue
+			}
+			_, _ = behind.Write(said[:n])
+			if n, err = behind.Read(reply); err != nil || lose(command) {
+				return
+			}
+			_, _ = client.Write(bytes.Clone(reply[:n]))
+		}
+	}
+	go func() {
+		for {
+			client, err := listen.Accept()
+			if err != nil {
+				return
+			}
+			go converse(client)
+		}
+	}()
+	return listen.Addr().String()
+}
+
+func storeAt(t *testing.T, address string, faults *atomic.Int64) *redisquota.Store {
+	t.Helper()
+	server, err := redis.New(redis.Options{URL: "redis://" + address, Timeout: patient})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return redisquota.New(redisquota.Options{Server: server, Patience: patient, OnFault: func(context.Context, redisquota.Fault) { faults.Add(1) }})
+}
+
+// TestAUseWhoseReplyWasLostIsStillTheFirst loses the reply on a kept connection, after which the command is sent again.
+func TestAUseWhoseReplyWasLostIsStillTheFirst(t *testing.T) {
+	t.Parallel()
+	m := miniredis.RunT(t)
+	var faults, sets atomic.Int64
+	s := storeAt(t, node(t, m.Addr(), func(string) string { return "" }, func(command string) bool {
+		return strings.Contains(command, "SET") && sets.Add(1) == 2
+	}), &faults)
+	for _, what := range []string{"a", "b"} { // b is noted on the kept connection, and its reply is lost
+		if !s.First(t.Context(), what, time.Minute) {
+			t.Errorf("the first use of %s is taken for a second one", what)
+		}
+	}
+	if s.First(t.Context(), "b", time.Minute) {
+		t.Error("the second use is taken for a first one")
+	}
+	if sets.Load() != 4 || faults.Load() != 0 {
+		t.Errorf("%d commands, %d faults", sets.Load(), faults.Load())
+	}
+}
+
+// TestKeptConnectionsAreNotOfOneNodeAlone has two nodes of a cluster, each of which has the keys of one kind.
+func TestKeptConnectionsAreNotOfOneNodeAlone(t *testing.T) {
+	t.Parallel()
+	m := miniredis.RunT(t)
+	var faults atomic.Int64
+	var first, second string
+	never := func(string) bool { return false }
+	elsewhere := func(key string, node *string) func(string) string {
+		return func(command string) string {
+			if strings.Contains(command, key) {
+				return "-MOVED 1 " + *node + "\r\n"
+			}
+			return ""
+		}
+	}
+	first = node(t, m.Addr(), elsewhere("postern:used", &second), never)
+	second = node(t, m.Addr(), elsewhere("postern:limit", &first), never)
+	s := storeAt(t, first, &faults)
+	for i := range 6 {
+		if got := s.First(t.Context(), "a", time.Minute); got != (i == 0) {
+			t.Errorf("use %d: got %v", i, got)
+		}
+		use := quota.Use{Owner: "o", ID: "x", Windows: []quota.Window{{Key: "r", Limit: 4, Amount: 1}}}
+		if _, ok, err := s.Take(t.Context(), use); ok != (i < 4) || err != nil {
+			t.Errorf("request %d: got %v, error %v", i, ok, err)
+		}
+	}
+	if faults.Load() != 0 {
+		t.Errorf("%d faults", faults.Load())
+	}
+}
