@@ -3,18 +3,15 @@
 package infra_test
 
 import (
-	"bytes"
 	"errors"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 
-	"github.com/go-json-experiment/json"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/postern-ai/postern/events"
@@ -188,26 +185,14 @@ run "plan" {
   }
 }
 `
-			if err := os.WriteFile(filepath.Join(module, "tests", "words.tftest.hcl"), []byte(test), 0o644); err != nil {
-				t.Fatal(err)
-			}
-			c := exec.CommandContext(t.Context(), "terraform", "test", "-json", "-filter=tests/words.tftest.hcl")
-			c.Dir = module
-			out, err := c.Output()
+			addTests(t, module, "words", map[string]string{"words.tftest.hcl": test})
+			messages, err := terraformTest(t, module, "-test-directory=words")
 			if err == nil {
 				t.Fatal("the plan has succeeded")
 			}
 			said := ""
-			for line := range bytes.Lines(out) {
-				var message struct {
-					Diagnostic struct {
-						Detail string `json:"detail"`
-					} `json:"diagnostic"`
-				}
-				if err := json.Unmarshal(line, &message); err != nil {
-					t.Fatal(err)
-				}
-				said += message.Diagnostic.Detail
+			for _, m := range messages {
+				said += m.Diagnostic.Detail
 			}
 			_, err = config.Load([]byte(read(t, string(cloud), "tests", "testdata", "rejected.yaml")))
 			problems, ok := errors.AsType[*config.Problems](err)

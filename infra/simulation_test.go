@@ -1,12 +1,8 @@
 package infra_test
 
 import (
-	"bytes"
 	"fmt"
 	"maps"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -15,69 +11,6 @@ import (
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 )
-
-// initialized returns the folder of a module that Terraform can run in.
-func initialized(t *testing.T, module string) string {
-	t.Helper()
-	work := os.Getenv("TERRAFORM_WORK")
-	if work == "" {
-		t.Skip("`make tf-test` runs this test, with Terraform set up")
-	}
-	return filepath.Join(work, module)
-}
-
-// resource is one that Terraform has made.
-type resource struct {
-	Address string         `json:"address"`
-	Type    string         `json:"type"`
-	Values  map[string]any `json:"values"`
-}
-
-func (r resource) text(name string) string {
-	s, _ := r.Values[name].(string)
-	return s
-}
-
-// applied runs a module's tests of a file, and returns what each run has made. With mocked providers these are the permissions as a
-// cloud would get them.
-func applied(t *testing.T, module, file string) map[string][]resource {
-	t.Helper()
-	c := exec.CommandContext(t.Context(), "terraform", "test", "-json", "-verbose", "-filter="+file)
-	c.Dir = initialized(t, module)
-	out, err := c.Output()
-	runs := map[string][]resource{}
-	for line := range bytes.Lines(out) {
-		var message struct {
-			Level      string `json:"@level"`
-			Text       string `json:"@message"`
-			Run        string `json:"@testrun"`
-			Diagnostic struct {
-				Detail string `json:"detail"`
-			} `json:"diagnostic"`
-			State struct {
-				Root struct {
-					Resources []resource `json:"resources"`
-				} `json:"root_module"`
-			} `json:"test_state"`
-		}
-		if err := json.Unmarshal(line, &message); err != nil {
-			t.Fatal(err)
-		}
-		if message.Level == "error" {
-			t.Errorf("%s: %s %s", message.Run, message.Text, message.Diagnostic.Detail)
-		}
-		if len(message.State.Root.Resources) > 0 {
-			runs[message.Run] = message.State.Root.Resources
-		}
-	}
-	if err != nil {
-		t.Fatalf("terraform test: %v", err)
-	}
-	if len(runs) == 0 {
-		t.Fatalf("no run of %s/%s has applied anything", module, file)
-	}
-	return runs
-}
 
 // question is a sentence about who may do what.
 type question struct {

@@ -33,6 +33,7 @@ export -f one
 printf '%s\n' {,example/}{aws,gcp,azure} {aws,gcp,azure}/federation |
   xargs -P 2 -I{} bash -c 'status=0; out=$(one {} 2>&1) || status=255; echo "$out"; exit $status'
 
-# What the permissions that are made there allow and deny.
+# What the permissions that are made there allow and deny, and whether the clouds
+# take the values.
 cd "$OLDPWD"
 TERRAFORM_WORK="$work" go test -count=1 .
