@@ -9,13 +9,17 @@ COMMIT =
 # How long make fuzz stays with each fuzz test.
 FUZZTIME ?= 10s
 
-# Staticcheck is pinned in a module of its own, so that the product's module
-# graph does not carry it.
+# Staticcheck and tflint are each pinned in a module of its own, so that the
+# product's module graph does not carry theirs.
 STATICCHECK := go tool -modfile=.tools/go.mod staticcheck
+TFLINT := go tool -modfile=.tools/tflint/go.mod tflint
+# Another has more rulesets, for instance; see the comment there.
+TFLINT_CONFIG_FILE ?= $(CURDIR)/infra/.tflint.hcl
+export TFLINT_CONFIG_FILE
 GO_FILES = $$(find . -name '*.go' -not -path '*/node_modules/*')
 E2E := localdev/e2e
 
-.PHONY: help run demo build package test tf-test bench lint check fuzz e2e
+.PHONY: help run demo build package test tf-lint tf-test bench lint check fuzz e2e
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,7 +53,10 @@ test: e2e ## Vet, then all tests with the race detector
 	go vet ./...
 	go test -race -shuffle=on ./...
 
-tf-test: ## Check, validate and test the Terraform modules; reaches no cloud
+tf-lint: ## Lint the Terraform modules with tflint
+	$(TFLINT) --chdir=infra --recursive
+
+tf-test: tf-lint ## Lint, validate and test the Terraform modules; reaches no cloud
 	infra/test.sh
 
 # The end-to-end tests drive the gateways with the vendors' npm clients. They are

@@ -83,8 +83,12 @@ func TestModulesAndExamplesHaveTheSameOutputs(t *testing.T) {
 			t.Errorf("outputs of aws and %s (-aws +%s):\n%s", cloud, cloud, diff)
 		}
 		example := read(t, "example", string(cloud), "main.tf")
-		for name := range want {
-			if !strings.Contains(example, "value = module.postern."+name+"\n") {
+		described := outputs(example)
+		for name, description := range want {
+			if described[name] != description {
+				t.Errorf("the example for %s has %q for %s, whose module has %q", cloud, described[name], name, description)
+			}
+			if !strings.Contains(example, "value       = module.postern."+name+"\n") {
 				t.Errorf("the example for %s does not pass on %s", cloud, name)
 			}
 		}

@@ -5,6 +5,8 @@ locals {
   rotation_function    = "${var.name}-rotate"
   rotation_environment = merge(local.environment, local.redis_environment.rotate, { POSTERN_LEDGER = local.ledger }, local.audit_environment)
   ledger               = "${var.name}-rotation"
+  # Minutes and hours of a line of cron, in UTC, on every day.
+  schedule = split(" ", var.rotation_schedule)
 }
 
 resource "aws_cloudwatch_log_group" "rotate" {

@@ -103,6 +103,8 @@ locals {
 
   # Durations are numbers with units, such as 1h30m.
   timeout = try(local.parsed.limits.request_timeout, "5m")
+  # Azure alone is not told how long a request may take.
+  # tflint-ignore: terraform_unused_declarations
   request_seconds = ceil(sum(concat([0], [
     for part in regexall("([0-9.]+)(h|ms|m|s)", local.timeout) : tonumber(part[0]) * { h = 3600, m = 60, s = 1, ms = 0.001 }[part[1]]
   ])))
@@ -120,7 +122,4 @@ locals {
   # Events about stored keys are signed where somebody has given a key for that.
   signs_events      = local.rotates && var.audit_key != null
   audit_environment = { for name in ["POSTERN_AUDIT_KEY"] : name => var.audit_key if local.signs_events }
-
-  # A schedule is minutes and hours of a line of cron, in UTC, on every day.
-  schedule = split(" ", var.rotation_schedule)
 }

@@ -29,29 +29,36 @@ module "postern" {
 }
 
 output "gateway_url" {
-  value = module.postern.gateway_url
+  description = "The base URL for OpenAI clients."
+  value       = module.postern.gateway_url
 }
 
 output "gateway_identity" {
-  value = module.postern.gateway_identity
+  description = "Whom the gateway is to model services and in other clouds' trust."
+  value       = module.postern.gateway_identity
 }
 
 output "gateway_token" {
-  value = module.postern.gateway_token
+  description = "Whose token the gateway shows to other clouds, for their federation modules."
+  value       = module.postern.gateway_token
 }
 
 output "invoke_command" {
-  value = module.postern.invoke_command
+  description = "A chat from the command line."
+  value       = module.postern.invoke_command
 }
 
 output "rotation_identity" {
-  value = module.postern.rotation_identity
+  description = "Whom the rotation function is to issuers of keys and in other clouds' trust. Null when there is nothing to rotate."
+  value       = module.postern.rotation_identity
 }
 
 output "event_bus" {
-  value = module.postern.event_bus
+  description = "Where events are, as POSTERN_EVENT_BUS names it."
+  value       = module.postern.event_bus
 }
 
 output "rotation_command" {
-  value = module.postern.rotation_command
+  description = "Asks the rotation function from the command line how its keys are. Null when there is nothing to rotate."
+  value       = module.postern.rotation_command
 }
