@@ -239,6 +239,9 @@ type Model struct {
 	Name string `json:"name"`
 	// Model is the id, inference profile, ARN or deployment at the upstream.
 	Model string `json:"model"`
+	// Fallbacks are the public names of the models that are asked, in this order, when this one fails before its answer has begun.
+	// Their own fallbacks are not.
+	Fallbacks []string `json:"fallbacks,omitzero"`
 }
 
 // Logging says what a request's log line holds.

@@ -54,8 +54,12 @@ func (l *loader) load(root node) (*Document, error) {
 	l.later(o)
 	o.finish(documentHint)
 	l.conflicts(o, d)
+	read := len(l.problems) == 0
 	l.policyEffect(o, d)
 	l.mfaEffect(o, d)
+	if read {
+		l.fallbackEffect(o, d)
+	}
 	if err := l.err(); err != nil {
 		return nil, err
 	}

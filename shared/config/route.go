@@ -2,15 +2,20 @@ package config
 
 import (
 	"fmt"
+	"maps"
 	"strings"
 )
 
 // Route is where a request for a public model name goes.
 type Route struct {
+	// Name is the public name.
+	Name string
 	// Upstream is the upstream that serves the model.
 	Upstream *Upstream
 	// Model is the model's name at the upstream.
 	Model string
+	// Fallbacks are where else it may go, in order, if the upstream fails. They have none of their own.
+	Fallbacks []Route
 }
 
 // Router finds the upstream for a public model name. It is read-only and may be shared between goroutines.
@@ -30,14 +35,36 @@ func NewRouter(d *Document) *Router {
 			r.open[u.Name] = u
 		}
 		for _, m := range u.Models {
-			r.listed[m.Name] = Route{Upstream: u, Model: m.Model}
+			r.listed[m.Name] = Route{Name: m.Name, Upstream: u, Model: m.Model}
 			r.names = append(r.names, m.Name)
 		}
 	}
 	if len(d.Upstreams) == 1 && len(r.open) == 1 {
 		r.only = &d.Upstreams[0]
 	}
+	r.fallBack(d)
 	return r
+}
+
+// fallBack resolves the fallbacks of the listed models.
+func (r *Router) fallBack(d *Document) {
+	with := map[string]Route{}
+	for _, u := range d.Upstreams {
+		for _, m := range u.Models {
+			if len(m.Fallbacks) == 0 {
+				continue
+			}
+			route := r.listed[m.Name]
+			for _, name := range m.Fallbacks {
+				if to, ok := r.Route(name); ok {
+					route.Fallbacks = append(route.Fallbacks, to)
+				}
+			}
+			with[m.Name] = route
+		}
+	}
+	// Only now, so that no fallback has any of its own.
+	maps.Copy(r.listed, with)
 }
 
 // Route returns where requests for a public model name go. A name that an upstream could not have in its URL is not found,
@@ -48,11 +75,11 @@ func (r *Router) Route(model string) (Route, bool) {
 	}
 	if name, rest, ok := strings.Cut(model, "/"); ok {
 		if u, ok := r.open[name]; ok && ValidModel(u.Provider, rest) {
-			return Route{Upstream: u, Model: rest}, true
+			return Route{Name: model, Upstream: u, Model: rest}, true
 		}
 	}
 	if r.only != nil && ValidModel(r.only.Provider, model) {
-		return Route{Upstream: r.only, Model: model}, true
+		return Route{Name: model, Upstream: r.only, Model: model}, true
 	}
 	return Route{}, false
 }

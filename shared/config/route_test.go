@@ -66,6 +66,41 @@ upstreams:
 	}
 }
 
+func TestFallbacksOfARoute(t *testing.T) {
+	t.Parallel()
+	d, err := config.Load([]byte(`
+platform_callers: true
+upstreams:
+- {name: gemini, provider: vertex}
+- provider: bedrock
+  models: [{name: nova, model: amazon.nova-lite-v1:0, fallbacks: [sonnet]}, {name: sonnet, model: eu.anthropic.claude-x-v1:0, fallbacks: [gemini/gemini-2.5-flash, nova]}]
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	router := config.NewRouter(d)
+	for model, want := range map[string][]string{
+		"sonnet":                  {"gemini/gemini-2.5-flash is gemini-2.5-flash of gemini", "nova is amazon.nova-lite-v1:0 of bedrock"},
+		"nova":                    {"sonnet is eu.anthropic.claude-x-v1:0 of bedrock"},
+		"gemini/gemini-2.5-flash": nil,
+	} {
+		route, ok := router.Route(model)
+		if !ok || route.Name != model {
+			t.Fatalf("%s is %+v", model, route)
+		}
+		var got []string
+		for _, to := range route.Fallbacks {
+			got = append(got, to.Name+" is "+to.Model+" of "+to.Upstream.Name)
+			if len(to.Fallbacks) > 0 {
+				t.Errorf("%s would be followed from %s to %+v", model, to.Name, to.Fallbacks)
+			}
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("the fallbacks of %s (-want +got):\n%s", model, diff)
+		}
+	}
+}
+
 func TestMatches(t *testing.T) {
 	t.Parallel()
 	tests := []struct {

@@ -227,7 +227,10 @@ func (l *loader) model(item place, u *Upstream) (Model, bool) {
 			}
 			at = model
 		}
-		o.finish(nil)
+		o.fallbacks(&m)
+		o.finish(func(name string) (string, bool) {
+			return "use fallbacks, which is a list of public names", name == "fallback" || name == "fallback_models"
+		})
 	} else {
 		var ok bool
 		if m.Name, ok = item.string(); !ok {
