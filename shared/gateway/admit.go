@@ -20,44 +20,47 @@ func (x *exchange) admit(req *chat.Request) (*chat.Request, *chat.Error) {
 	if !ok {
 		return nil, noModel(x.requested)
 	}
-	return x.permit(req, route)
+	upstream, d, err := x.permit(req, route)
+	x.route, x.grant = route, d.Grant
+	if d.StepUp != nil {
+		x.askFor(d.StepUp, err.Code)
+	}
+	return upstream, err
 }
 
 // permit asks the policy about one upstream. It is asked anew for each one that
-// a request is sent to.
-func (x *exchange) permit(req *chat.Request, route config.Route) (*chat.Request, *chat.Error) {
-	x.route = route
-	d := x.g.policy.Decide(x.principal, target(config.EndpointChat, x.requested, route))
-	x.grant = d.Grant
+// a request is sent to. It changes nothing: whether somebody hears of a refusal
+// is up to who asks.
+func (x *exchange) permit(req *chat.Request, route config.Route) (*chat.Request, policy.Decision, *chat.Error) {
+	d := x.g.policy.Decide(x.principal, target(config.EndpointChat, route))
 	switch {
 	case d.StepUp != nil:
-		return nil, x.stepUp(d)
+		return nil, d, x.stepUp(d)
 	case !d.Allowed:
-		return nil, &chat.Error{
+		return nil, d, &chat.Error{
 			Status: http.StatusForbidden, Type: chat.TypePermission, Code: "model_not_allowed", Param: "model",
 			Message: "Your identity is not allowed to use this model. GET /v1/models lists those that it may use; ask the gateway's operator for more.",
 			Err:     &reasonError{d.Reason},
 		}
 	}
 	if err := restrict(d.Grant, req); err != nil {
-		return nil, err
+		return nil, d, err
 	}
 	upstream := *req
 	upstream.Model = route.Model
 	if err := capTokens(d.Grant, &upstream); err != nil {
-		return nil, err
+		return nil, d, err
 	}
 	// Servers that are only like OpenAI's may know the older name alone, and
 	// would not keep the bound under the other.
 	if d.Grant.MaxTokens > 0 && route.Upstream.Provider == config.CustomOpenAI {
 		upstream.MaxTokens, upstream.MaxCompletionTokens = upstream.OutputLimit(), nil
 	}
-	x.ctx = attribute(x.ctx, x.principal, route.Upstream, &upstream)
-	return &upstream, nil
+	return &upstream, d, nil
 }
 
-func target(route config.Endpoint, model string, to config.Route) policy.Target {
-	return policy.Target{Route: route, Model: model, Upstream: to.Upstream.Name, UpstreamModel: to.Model}
+func target(route config.Endpoint, to config.Route) policy.Target {
+	return policy.Target{Route: route, Model: to.Name, Upstream: to.Upstream.Name, UpstreamModel: to.Model}
 }
 
 // restrict refuses what the rule does not allow. A member that is not known

@@ -14,33 +14,39 @@ import (
 	"github.com/postern-ai/postern/shared/policy"
 )
 
-// stepUp asks the caller to authenticate better, or anew. The challenge is that
+// askFor asks the caller to authenticate better, or anew. The challenge is that
 // of RFC 9470 section 3, or for tokens of Entra its claims challenge
 // (https://learn.microsoft.com/entra/identity-platform/claims-challenge), which
 // is what their clients understand.
-func (x *exchange) stepUp(d policy.Decision) *chat.Error {
-	step := d.StepUp
+func (x *exchange) askFor(step *policy.StepUp, code string) {
 	x.step = step
 	x.w.Header().Set("Cache-Control", "no-store")
-	code, description := "insufficient_user_authentication", "A different authentication level is required"
+	description := "A different authentication level is required"
 	if step.Stale {
 		description = "More recent authentication is required"
 	}
 	if step.EntraContext != "" {
-		code = "insufficient_claims"
 		x.challenge = fmt.Sprintf(`Bearer realm="", authorization_uri="%s", error="%s", claims="%s"`, authorizeURI(x.principal.Issuer), code, entraClaims(step.EntraContext))
-	} else {
-		x.challenge = fmt.Sprintf(`Bearer error="%s", error_description="%s"`, code, description)
-		if len(step.ACRValues) > 0 {
-			x.challenge += fmt.Sprintf(`, acr_values="%s"`, strings.Join(step.ACRValues, " "))
-		}
-		if step.MaxAge > 0 {
-			x.challenge += fmt.Sprintf(`, max_age="%d"`, int64(step.MaxAge.Seconds()))
-		}
-		x.challenge += x.metadataHint()
+		return
+	}
+	x.challenge = fmt.Sprintf(`Bearer error="%s", error_description="%s"`, code, description)
+	if len(step.ACRValues) > 0 {
+		x.challenge += fmt.Sprintf(`, acr_values="%s"`, strings.Join(step.ACRValues, " "))
+	}
+	if step.MaxAge > 0 {
+		x.challenge += fmt.Sprintf(`, max_age="%d"`, int64(step.MaxAge.Seconds()))
+	}
+	x.challenge += x.metadataHint()
+}
+
+// stepUp returns the refusal of a caller who has to show a second factor.
+func (x *exchange) stepUp(d policy.Decision) *chat.Error {
+	code := "insufficient_user_authentication"
+	if d.StepUp.EntraContext != "" {
+		code = "insufficient_claims"
 	}
 	message := "This model needs a second factor. Sign in again as the WWW-Authenticate header says, and send the new token."
-	if !x.principal.Method.Platform() && step.Stale {
+	if !x.principal.Method.Platform() && d.StepUp.Stale {
 		message = "This model needs a more recent sign-in. Sign in again as the WWW-Authenticate header says, and send the new token."
 	}
 	return &chat.Error{

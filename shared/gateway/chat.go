@@ -38,14 +38,31 @@ func (x *exchange) chat() *chat.Error {
 	if err := x.reserve(upstream, len(body)); err != nil {
 		return err
 	}
+	if req.Stream {
+		x.out = newOutlet(x.w, x.g.keepAlive)
+		defer x.out.close()
+	}
+	if len(x.route.Fallbacks) > 0 {
+		return x.withFallbacks(req, upstream, body)
+	}
+	return x.try(x.ctx, upstream, body, 0)
+}
+
+// try sends the request to the upstream of the attempt, and passes the answer
+// on. Share, if it is not zero, is how long the caller may have nothing of it.
+func (x *exchange) try(ctx context.Context, req *chat.Request, body []byte, share time.Duration) *chat.Error {
 	x.payload.request(x.grant.LogPayloads, body)
 	model := x.g.models[x.route.Upstream.Name]
-	ctx, cancel := context.WithTimeoutCause(x.ctx, x.route.Upstream.Timeout, errUpstreamTimeout)
+	limit, why := x.route.Upstream.Timeout, errUpstreamTimeout
+	if share > 0 && share < limit && !req.Stream {
+		limit, why = share, errShare
+	}
+	ctx, cancel := context.WithTimeoutCause(attribute(ctx, x.principal, x.route.Upstream, req), limit, why)
 	defer cancel()
 	if req.Stream {
-		return x.stream(ctx, model, upstream)
+		return x.stream(ctx, model, req, share)
 	}
-	return x.answer(ctx, model, upstream)
+	return x.answer(ctx, model, req)
 }
 
 func noModel(name string) *chat.Error {
@@ -71,6 +88,9 @@ func (x *exchange) answer(ctx context.Context, model provider.Model, req *chat.R
 	}
 	x.payload.response(body)
 	x.status, x.wrote = http.StatusOK, true
+	if x.fellBack() {
+		x.w.Header().Set(headerFallback, x.route.Name)
+	}
 	send(x.w, http.StatusOK, body)
 	return nil
 }
@@ -82,23 +102,29 @@ var (
 	errUpstreamTimeout = errors.New("the answer was not complete within the upstream's timeout")
 	errRequestTimeout  = errors.New("the answer was not complete within limits.request_timeout")
 	errPlatformTimeout = errors.New("the answer was not complete within the time that the platform gives a request")
+	errShare           = errors.New("nothing came within half of the time that was left, and the other half is for the fallbacks")
 )
 
 // stream passes an answer on chunk by chunk.
-func (x *exchange) stream(ctx context.Context, model provider.Model, req *chat.Request) *chat.Error {
+func (x *exchange) stream(ctx context.Context, model provider.Model, req *chat.Request, share time.Duration) *chat.Error {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	patience := time.AfterFunc(x.g.limits.FirstByteTimeout, func() { cancel(errFirstByte) })
+	patience := x.patience(cancel, share)
 	defer patience.Stop()
-	x.out = &outlet{w: x.w, silence: x.g.keepAlive}
-	x.out.watch(statusWait)
-	defer x.out.close()
 	chunks, err := model.Stream(provider.BeforeWait(ctx, x.out.flush), req)
 	if err != nil {
 		return late(ctx, err)
 	}
-	x.out.watch(x.g.keepAlive)
+	x.out.accepted()
 	return x.pump(ctx, chunks, req.WantsUsage(), patience)
+}
+
+// patience gives an answer up that does not begin.
+func (x *exchange) patience(cancel context.CancelCauseFunc, share time.Duration) *time.Timer {
+	if limit := x.g.limits.FirstByteTimeout; share == 0 || share >= limit {
+		return time.AfterFunc(limit, func() { cancel(errFirstByte) })
+	}
+	return time.AfterFunc(share, func() { cancel(errShare) })
 }
 
 // pump moves chunks to the caller until the answer is complete.
@@ -150,10 +176,10 @@ const statusGone = 499
 func late(ctx context.Context, err error) *chat.Error {
 	e := asError(err)
 	switch cause := context.Cause(ctx); cause {
-	case errFirstByte:
+	case errFirstByte, errShare:
 		return &chat.Error{
 			Status: http.StatusGatewayTimeout, Type: chat.TypeServer, Code: chat.CodeUpstreamTimeout,
-			Message: "The upstream did not begin to answer in time. Try again.", Err: errFirstByte,
+			Message: "The upstream did not begin to answer in time. Try again.", Err: cause,
 		}
 	case errUpstreamTimeout, errRequestTimeout, errPlatformTimeout:
 		if e.Code == chat.CodeUpstreamTimeout {
@@ -184,24 +210,66 @@ func asError(err error) *chat.Error {
 type outlet struct {
 	w       http.ResponseWriter
 	silence time.Duration
+	settles time.Time // when the first comment is due that settles the status
 
-	mu     sync.Mutex
-	events *sse.Writer // nil until the first event
-	timer  *time.Timer
-	told   bool  // the provider says when it waits
-	failed error // of the last flush
-	closed bool
+	mu       sync.Mutex
+	events   *sse.Writer // nil until the first event or comment
+	timer    *time.Timer
+	fallback string // the name of the model, if it is another than the caller asked for
+	told     bool   // the provider says when it waits
+	began    bool   // an event of the answer is on its way
+	failed   error  // of the last flush
+	closed   bool
 }
 
-// watch has a comment sent if nothing else is within d.
-func (o *outlet) watch(d time.Duration) {
+func newOutlet(w http.ResponseWriter, silence time.Duration) *outlet {
+	o := &outlet{w: w, silence: silence, settles: time.Now().Add(statusWait)}
+	o.mu.Lock() // the timer may be faster than its being set
+	defer o.mu.Unlock()
+	o.timer = time.AfterFunc(statusWait, o.comment)
+	return o
+}
+
+// accepted has a comment sent if nothing else is for a while: the status is
+// that of an answer.
+func (o *outlet) accepted() {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	if o.timer == nil {
-		o.timer = time.AfterFunc(d, o.comment)
+	o.timer.Reset(o.silence)
+}
+
+// again makes the outlet ready for the answer of a fallback. Like those below,
+// it may be called where there is no outlet, because nothing is streamed.
+func (o *outlet) again(model string) {
+	if o == nil {
 		return
 	}
-	o.timer.Reset(d)
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.fallback, o.told = model, false
+	if o.events == nil {
+		o.timer.Reset(time.Until(o.settles))
+	}
+}
+
+// begun reports whether something of an answer has been sent, or will be.
+func (o *outlet) begun() bool {
+	if o == nil {
+		return false
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.began
+}
+
+// lost reports whether the caller is known to read no more.
+func (o *outlet) lost() bool {
+	if o == nil {
+		return false
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.failed != nil
 }
 
 func (o *outlet) comment() {
@@ -233,7 +301,12 @@ func (o *outlet) send(data []byte) error {
 	if o.failed != nil {
 		return o.failed
 	}
+	// A comment may have sent the header on its way already.
+	if o.events == nil && o.fallback != "" {
+		o.w.Header().Set(headerFallback, o.fallback)
+	}
 	o.open()
+	o.began = true
 	o.timer.Reset(o.silence)
 	if o.failed = o.events.Data(data); o.failed == nil && !o.told {
 		o.failed = o.events.Flush()

@@ -38,18 +38,24 @@ type exchange struct {
 	failure *chat.Error
 
 	principal *caller.Principal
-	route     config.Route
-	grant     *policy.Grant // of the rule that decided, if one has
-	challenge string        // of an answer 401
+	attempt             // the one under way, or the one that the answer is of
+	outcomes  []outcome // of all attempts, once one of several has failed
+	challenge string    // of an answer 401
 	step      *policy.StepUp
 	use       quota.Use // what is to be settled in the end
 	requested string    // the model's public name
 	streamed  bool
 	usage     *chat.Usage
 	first     time.Duration // until the first chunk
-	signed    *identity.Report
-	out       *outlet // of a stream
+	out       *outlet       // of a stream
 	payload   payload
+}
+
+// attempt is a model that a request is sent to.
+type attempt struct {
+	route  config.Route
+	grant  *policy.Grant // of the rule that decided, if one has
+	signed *identity.Report
 }
 
 func begin(g *Gateway, w http.ResponseWriter, r *http.Request) *exchange {

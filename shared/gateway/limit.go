@@ -37,6 +37,16 @@ const bytesPerToken = 4
 // reserve counts the request for its caller, by the document's limits and those
 // of the rule that allowed it. Tokens are reserved as far as they can be known.
 func (x *exchange) reserve(req *chat.Request, size int) *chat.Error {
+	use := x.needs(req, size)
+	states, err := x.take(use)
+	if len(states.Windows) > 0 {
+		x.limitHeaders(use, states)
+	}
+	return err
+}
+
+// needs is what a request for an upstream uses.
+func (x *exchange) needs(req *chat.Request, size int) quota.Use {
 	use := quota.Use{Owner: owner(x.principal), ID: newRequestID()}
 	estimate := int64(size/bytesPerToken) + 1
 	if limit := req.OutputLimit(); limit != nil {
@@ -44,21 +54,26 @@ func (x *exchange) reserve(req *chat.Request, size int) *chat.Error {
 	}
 	x.count(&use, x.g.limits.PerCaller, "", estimate)
 	x.count(&use, x.grant.Limits, " "+x.grant.Rule, estimate)
+	return use
+}
+
+// take has a use counted, which is then what is to be settled. It returns how
+// everything stands, as far as that is known.
+func (x *exchange) take(use quota.Use) (quota.States, *chat.Error) {
 	if len(use.Windows) == 0 && len(use.Leases) == 0 {
-		return nil
+		return quota.States{}, nil
 	}
 	ctx, cancel := context.WithTimeout(x.ctx, quotaPatience)
 	defer cancel()
 	states, ok, err := x.g.quota.Take(ctx, use)
 	if err != nil {
-		return asError(err)
+		return quota.States{}, asError(err)
 	}
-	wait, kind := x.limitHeaders(use, states)
-	if ok {
-		x.use = use
-		return nil
+	if !ok {
+		return states, exceeded(inTheWay(use, states))
 	}
-	return exceeded(kind, wait)
+	x.use = use
+	return states, nil
 }
 
 // count adds what one set of limits counts.
@@ -97,18 +112,27 @@ func subject(p *caller.Principal) string {
 	return before + ":assumed-role/" + role
 }
 
+// inTheWay is what keeps a use from being counted, and how long it does.
+func inTheWay(use quota.Use, states quota.States) (kind string, wait time.Duration) {
+	for i, state := range states.Windows {
+		if w := use.Windows[i]; !quota.Within(state.Used, w.Amount, w.Limit) && state.Reset > wait {
+			kind, wait = kindOf(w.Key), state.Reset
+		}
+	}
+	if kind == "" {
+		return countStreams, streamWait
+	}
+	return kind, wait
+}
+
 // limitHeaders writes the headers that OpenAI's clients know, of the window that
-// is nearest to its end of each kind. It returns what stands in the way, and
-// how long that lasts.
-func (x *exchange) limitHeaders(use quota.Use, states quota.States) (wait time.Duration, kind string) {
+// is nearest to its end of each kind.
+func (x *exchange) limitHeaders(use quota.Use, states quota.States) {
 	h := x.w.Header()
 	least := map[string]int64{}
-	for i, w := range use.Windows {
-		name, state := kindOf(w.Key), states.Windows[i]
-		left := max(w.Limit-state.Used, 0)
-		if !quota.Within(state.Used, w.Amount, w.Limit) && state.Reset > wait {
-			wait, kind = state.Reset, name
-		}
+	for i, state := range states.Windows {
+		w := use.Windows[i]
+		name, left := kindOf(w.Key), max(w.Limit-state.Used, 0)
 		if known, ok := least[name]; ok && known <= left {
 			continue
 		}
@@ -117,10 +141,6 @@ func (x *exchange) limitHeaders(use quota.Use, states quota.States) (wait time.D
 		h.Set("X-Ratelimit-Remaining-"+name, strconv.FormatInt(left, 10))
 		h.Set("X-Ratelimit-Reset-"+name, max(state.Reset, 0).Round(time.Millisecond).String())
 	}
-	if kind == "" {
-		return streamWait, countStreams
-	}
-	return wait, kind
 }
 
 // streamWait is what a caller is told to wait while its streams are under way:

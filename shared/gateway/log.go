@@ -30,13 +30,13 @@ func (x *exchange) log() {
 	level := slog.LevelInfo
 	if x.status >= http.StatusInternalServerError {
 		level = slog.LevelError
-	} else if x.failure != nil {
+	} else if x.failure != nil || len(x.outcomes) > 0 {
 		level = slog.LevelWarn
 	}
 	if !x.g.log.Enabled(context.Background(), level) {
 		return
 	}
-	attrs := make([]slog.Attr, 0, 20)
+	attrs := make([]slog.Attr, 0, 21)
 	attrs = append(attrs,
 		slog.String("request_id", x.id),
 		slog.String("method", chat.Clip(x.r.Method, 16)),
@@ -59,6 +59,9 @@ func (x *exchange) log() {
 	}
 	if who := x.signed.Principal(); who.Name != "" || who.Source != "" {
 		attrs = append(attrs, slog.String("identity", who.Name), slog.String("identity_source", who.Source))
+	}
+	if len(x.outcomes) > 0 {
+		attrs = append(attrs, slog.Any("attempts", x.outcomes))
 	}
 	attrs = append(attrs, x.failed()...)
 	attrs = append(attrs, x.statistics()...)
@@ -147,7 +150,7 @@ func cause(err error) string {
 		return fmt.Sprintf("the JSON does not fit at byte %d, where %v is expected", e.ByteOffset, e.GoType)
 	}
 	for _, known := range []error{
-		errFirstByte, errUpstreamTimeout, errRequestTimeout, errPlatformTimeout,
+		errFirstByte, errShare, errUpstreamTimeout, errRequestTimeout, errPlatformTimeout,
 		provider.ErrIncomplete, sse.ErrTooLarge, io.ErrUnexpectedEOF, io.EOF,
 		context.DeadlineExceeded, context.Canceled, os.ErrDeadlineExceeded,
 		net.ErrClosed, http.ErrAbortHandler,

@@ -58,7 +58,7 @@ func (x *exchange) oneModel() *chat.Error {
 // looks like one that is not there.
 func (x *exchange) model(name string) (modelObject, bool) {
 	route, ok := x.g.router.Route(name)
-	if !ok || !x.g.policy.Decide(x.principal, target(config.EndpointModels, name, route)).Allowed {
+	if !ok || !x.g.policy.Decide(x.principal, target(config.EndpointModels, route)).Allowed {
 		return modelObject{}, false
 	}
 	return modelObject{ID: name, Object: "model", OwnedBy: route.Upstream.Name}, true
