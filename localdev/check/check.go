@@ -327,6 +327,13 @@ func (p *page) settings(d *config.Document) {
 		p.line("  - ", "at most "+text+" for each caller, counted "+by)
 	}
 	p.line("  - ", "at most "+length(d.Limits.RequestTimeout)+" for the whole answer, "+length(d.Limits.FirstByteTimeout)+" until it begins")
+	falls := func(u config.Upstream) bool {
+		return slices.ContainsFunc(u.Models, func(m config.Model) bool { return len(m.Fallbacks) > 0 })
+	}
+	if slices.ContainsFunc(d.Upstreams, falls) {
+		p.line("  - ", "if a model fails before anything of its answer has been sent, its fallbacks are asked in their order, those that the policy lets the caller use for that request; "+
+			"their own fallbacks are not. While some are left, an answer has to begin (if it is not streamed: be complete) within half of the time that is left")
+	}
 	stored := func(u config.Upstream) bool { return u.CredentialRef != "" || u.ClientCertificateRef != "" }
 	if d.APITokens != nil || slices.ContainsFunc(d.Upstreams, stored) {
 		p.line("  - ", "a secret that was read from a store is used for "+length(d.Cache.SecretTTL)+" before the store is asked again, and read again at once when an upstream rejects it")

@@ -122,8 +122,15 @@ func models(u *config.Upstream) string {
 	texts := make([]string, len(u.Models))
 	for i, m := range u.Models {
 		texts[i] = m.Name
+		var more []string
 		if m.Name != m.Model {
-			texts[i] += " (there: " + m.Model + ")"
+			more = append(more, "there: "+m.Model)
+		}
+		if len(m.Fallbacks) > 0 {
+			more = append(more, "if it fails: "+strings.Join(m.Fallbacks, ", then "))
+		}
+		if len(more) > 0 {
+			texts[i] += " (" + strings.Join(more, "; ") + ")"
 		}
 	}
 	return strings.Join(texts, ", ")

@@ -6,6 +6,7 @@
 package explain
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -65,21 +66,34 @@ func Explain(ctx context.Context, data []byte, q Question) (string, error) {
 		fmt.Fprintf(&b, "target    no upstream serves the model %q\ndecision  404, before any rule is asked\n", q.Model)
 		return b.String(), nil
 	}
-	target := policy.Target{Route: q.Route, Model: q.Model, Upstream: route.Upstream.Name, UpstreamModel: route.Model}
-	if target.Route == "" {
-		target.Route = config.EndpointChat
+	rules, part := policy.Compile(d), cmp.Or(q.Route, config.EndpointChat)
+	fmt.Fprintf(&b, "target    %s for the model %s\n", part, where(route))
+	if !decide(&b, rules, who, part, route) || part != config.EndpointChat {
+		return b.String(), nil
 	}
-	fmt.Fprintf(&b, "target    %s for the model %s: upstream %s, where it is called %s\n", target.Route, target.Model, target.Upstream, target.UpstreamModel)
-	decision, findings := policy.Compile(d).Explain(who, target)
+	for _, fallback := range route.Fallbacks {
+		fmt.Fprintf(&b, "fallback  %s\n", where(fallback))
+		decide(&b, rules, who, part, fallback)
+	}
+	return b.String(), nil
+}
+
+func where(to config.Route) string {
+	return fmt.Sprintf("%s: upstream %s, where it is called %s", to.Name, to.Upstream.Name, to.Model)
+}
+
+// decide writes the decision about one model and what led to it, and reports whether the caller may use the model.
+func decide(b *strings.Builder, rules *policy.Policy, who *caller.Principal, part config.Endpoint, to config.Route) bool {
+	decision, findings := rules.Explain(who, policy.Target{Route: part, Model: to.Name, Upstream: to.Upstream.Name, UpstreamModel: to.Model})
 	for _, f := range findings {
 		verdict := "does not match: " + f.Because
 		if f.Matches {
 			verdict = "matches, and decides"
 		}
-		fmt.Fprintf(&b, "rule      %s %s\n", f.Rule, verdict)
+		fmt.Fprintf(b, "rule      %s %s\n", f.Rule, verdict)
 	}
-	conclude(&b, decision)
-	return b.String(), nil
+	conclude(b, decision)
+	return decision.Allowed
 }
 
 func authenticate(ctx context.Context, d *config.Document, q Question) (*caller.Principal, error) {

@@ -19,7 +19,7 @@ callers:
 platform_callers: true
 mfa: {acr_values: [phr], max_age: 5m}
 upstreams:
-- {provider: bedrock, models: [{name: sonnet, model: eu.anthropic.claude}, nova]}
+- {provider: bedrock, models: [{name: sonnet, model: eu.anthropic.claude, fallbacks: [nova]}, nova]}
 policy:
 - {name: leads, match: {groups: [leads, "lead-*"]}, models: ["*"]}
 - {name: research, match: {claims: {department: [research]}, roles: [analyst]}, models: [sonnet], tools: [search], max_tokens: 100, mfa: always, log_payloads: true, limits: {requests_per_minute: 60}}
@@ -71,6 +71,11 @@ decision  allowed by research
           tools: search, no others
           at most 60 requests a minute
           prompts and answers are logged
+fallback  nova: upstream bedrock, where it is called nova
+rule      leads does not match: match.groups has to match "lead-*" or "leads", and there is none
+rule      research does not match: models has to match "sonnet", and it is "nova"
+rule      apps does not match: match.subjects has to match "arn:aws:sts::123456789012:assumed-role/app/*", and it is "alice"
+decision  403: no rule of the gateway's policy lets this caller use the model "nova" of upstream "bedrock"
 `,
 		},
 		{
@@ -86,6 +91,29 @@ rule      research matches, and decides
 decision  401, step-up: the caller's token does not show a second factor
           asked for: acr phr
           asked for: an authentication at most 5m0s ago
+`,
+		},
+		{
+			"a fallback that the caller may use too", &oidc.Token{Groups: []string{"leads"}}, explain.Question{Model: "sonnet"}, `
+caller    idp/alice, a person or a program (its credential does not say) of the issuer https://idp.example.com, authenticated by oidc
+          subject: alice
+          groups: leads
+target    chat for the model sonnet: upstream bedrock, where it is called eu.anthropic.claude
+rule      leads matches, and decides
+decision  allowed by leads
+fallback  nova: upstream bedrock, where it is called nova
+rule      leads matches, and decides
+decision  allowed by leads
+`,
+		},
+		{
+			"a part of the API that has no fallbacks", &oidc.Token{Groups: []string{"leads"}}, explain.Question{Model: "sonnet", Route: "models"}, `
+caller    idp/alice, a person or a program (its credential does not say) of the issuer https://idp.example.com, authenticated by oidc
+          subject: alice
+          groups: leads
+target    models for the model sonnet: upstream bedrock, where it is called eu.anthropic.claude
+rule      leads matches, and decides
+decision  allowed by leads
 `,
 		},
 		{

@@ -250,7 +250,7 @@ func (t *target) named(u *upstream, id string) {
 	}
 	if t.public[public] {
 		other := u.name + "/" + public
-		t.meant(join(t.path, "model", "name"), "another upstream has a model of the same name, and nothing is balanced here; this one is called "+quote(other))
+		t.meant(join(t.path, "model", "name"), "another upstream has a model of the same name, and nothing is balanced here; this one is called "+quote(other)+", and can be a fallback of that one")
 		public = other
 	}
 	t.public[public] = true
@@ -310,7 +310,7 @@ func defaults(field string) []string {
 func why(field string) string {
 	switch field {
 	case "balancer", "weight":
-		return "each model name leads to one upstream; nothing is balanced or tried elsewhere"
+		return "each model name leads to one upstream, and nothing is balanced; name under a model's fallbacks those that are asked when it fails"
 	case "embeddings", "vectordb":
 		return "the gateway does not compare requests by their meaning"
 	case "acls":
@@ -326,7 +326,7 @@ func why(field string) string {
 	case "response_streaming":
 		return "each request says by stream whether its answer is streamed"
 	case "model_name_header":
-		return "the log line names the model and the upstream, no header does"
+		return "the log line names the model and the upstream; a header does only when a fallback answers"
 	case "llm_format", "genai_category":
 		return "callers speak OpenAI's format"
 	case "upstream_path":
