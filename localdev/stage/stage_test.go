@@ -55,6 +55,9 @@ type gate struct {
 const gated = "gate"
 
 func (g *gate) Answer(ctx context.Context, p brain.Prompt) iter.Seq2[brain.Piece, error] {
+	if down := outage(p); down != nil {
+		return func(yield func(brain.Piece, error) bool) { yield(brain.Piece{}, down) }
+	}
 	if !strings.HasPrefix(p.Turns[len(p.Turns)-1].Text, gated) {
 		return g.Brain.Answer(ctx, p)
 	}
@@ -94,7 +97,7 @@ func TestMain(m *testing.M) {
 		panic(err)
 	}
 	shared, err = Start(ctx, Options{
-		Bin: bin, Brain: doors, Output: &output, CrossCloud: true, Document: withRules, Env: map[string]string{"POSTERN_DOCTOR": "log"},
+		Bin: bin, Brain: doors, Output: &output, CrossCloud: true, Document: func(cloud, text string) string { return withFallbacks(withRules(cloud, text)) }, Env: map[string]string{"POSTERN_DOCTOR": "log"},
 		Problem: func(service string, p contract.Problem) {
 			// The tests make stand-ins misbehave; what the gateway sends must
 			// be right all the same.
