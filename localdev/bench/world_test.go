@@ -91,7 +91,8 @@ func (w *world) gateway(provider string) map[string]string {
 }
 
 // gatewayServer runs a gateway that is a server: the one on the provider's own
-// cloud, or for the wire of OpenAI Azure's, which is the plainest.
+// cloud, for AWS without Lambda, or for the wire of OpenAI Azure's, which is the
+// plainest.
 func (w *world) gatewayServer(b *testing.B, provider string) *process {
 	b.Helper()
 	address := freeAddress(b)
@@ -100,11 +101,7 @@ func (w *world) gatewayServer(b *testing.B, provider string) *process {
 	case vertex:
 		return serve(b, programs[stage.GCP], address, joined(w.gateway(provider), functionEnvironment(address)))
 	case bedrock:
-		self, err := os.Executable()
-		if err != nil {
-			b.Fatal(err)
-		}
-		return serve(b, self, address, joined(w.gateway(provider), map[string]string{plainVariable: address}))
+		return serve(b, programs["plain"], address, joined(w.gateway(provider), map[string]string{"PORT": port}))
 	}
 	root, err := stage.Root()
 	if err != nil {
@@ -164,8 +161,9 @@ func request(stream bool) []byte {
 		`{"role":"user","content":"What is the capital of France, and why is it not Lyon?"}]}`, stream)
 }
 
-// baselines are what the gateways are compared with.
-var baselines = map[string]stage.Binary{
+// extras are what the gateways are compared with, and one without its platform.
+var extras = map[string]stage.Binary{
+	"plain":       {Package: "localdev/bench/plain", Name: "server"},
 	"lambda":      {Package: "localdev/bench/baseline/lambda", Name: "bootstrap"},
 	"function":    {Package: "localdev/bench/baseline/function", Name: "server"},
 	"proxy":       {Package: "localdev/bench/baseline/proxy", Name: "proxy"},
@@ -176,14 +174,10 @@ var baselines = map[string]stage.Binary{
 var folder string
 
 // programs are the paths of everything that is measured, by the names of
-// [stage.Binaries] and baselines. TestMain sets it once.
+// [stage.Binaries] and extras. TestMain sets it once.
 var programs map[string]string
 
 func TestMain(m *testing.M) {
-	if address := os.Getenv(plainVariable); address != "" {
-		fmt.Fprintln(os.Stderr, servePlain(address))
-		os.Exit(1)
-	}
 	flag.Parse()
 	// Each measurement is a whole benchmark in itself; see once.
 	if times := flag.Lookup("test.benchtime"); times.Value.String() == times.DefValue {
@@ -211,7 +205,7 @@ func build(folder string) (map[string]string, error) {
 		return nil, err
 	}
 	all := stage.Binaries()
-	maps.Copy(all, baselines)
+	maps.Copy(all, extras)
 	paths := map[string]string{}
 	for name, binary := range all {
 		if paths[name], err = stage.Build(context.Background(), root, folder, binary); err != nil {
