@@ -90,7 +90,7 @@ func (m *model) Stream(ctx context.Context, req *chat.Request) (iter.Seq2[*chat.
 		return nil, provider.Unreadable(name, err)
 	}
 	s := &stream{
-		events: frames{in: bufio.NewReaderSize(body, 8<<10)},
+		events: frames{in: bufio.NewReaderSize(body, 4<<10)},
 		chunk:  chat.Chunk{ID: answerID(out.ResultMetadata), Object: chat.ObjectChunk, Created: time.Now().Unix(), Model: req.Model},
 	}
 	first, err := s.events.event()
