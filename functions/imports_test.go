@@ -31,6 +31,9 @@ func gateway(p string) bool {
 	return slices.ContainsFunc(clouds, func(cloud string) bool { return imports.In("functions/" + cloud + "/gateway")(p) })
 }
 
+// sdk is where the packages of the AWS SDK are.
+const sdk = "github.com/aws/aws-sdk-go-v2/"
+
 func TestImports(t *testing.T) {
 	t.Parallel()
 	packages := list(t, "./...")
@@ -40,6 +43,11 @@ func TestImports(t *testing.T) {
 			Name: "nothing links gRPC",
 			Of:   everything, Linked: true, What: imports.In("google.golang.org/grpc", "google.golang.org/genproto"),
 			Why: "it adds megabytes and milliseconds to every cold start; Google's services are called over net/http",
+		},
+		{
+			Name: "nothing links the clients by which people sign in to AWS",
+			Of:   everything, Linked: true, What: imports.In(sdk+"config", sdk+"service/sso", sdk+"service/ssooidc", sdk+"service/signin", sdk+"service/sts"),
+			Why: "setting them up is a tenth of each cold start and of each binary; shared/identity/sigv4 finds a function's credentials",
 		},
 		{
 			Name: "no function knows of the local run",

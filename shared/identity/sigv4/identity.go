@@ -15,12 +15,12 @@ import (
 // IdentityOptions describes an AWS identity. The zero value is the platform's own.
 type IdentityOptions struct {
 	// Credentials fetches credentials: a [Static], a [WebIdentity], or any other. It is asked anew for each set and must keep nothing. Nil
-	// means the platform's own identity: the environment, or else the SDK's chain.
+	// means the platform's own identity: the environment, or else the other sources of the SDK's chain.
 	Credentials aws.CredentialsProvider
 	// HTTP sends the requests for credentials and for the identity's name. It should have a timeout, because the SDK goes on with a
 	// request for credentials that nobody waits for any more. Nil means an identity.IssuerClient.
 	HTTP *http.Client
-	// Getenv reads the environment. Nil means the process's own. The SDK's chain always reads the process's own.
+	// Getenv reads the environment. Nil means the process's own.
 	Getenv func(name string) string
 	// Refresh says when credentials are fetched anew.
 	Refresh identity.Refresh
@@ -84,7 +84,7 @@ func NewIdentity(options IdentityOptions) *Identity {
 	}
 	provider := options.Credentials
 	if provider == nil {
-		provider = &ambient{getenv: who.getenv, http: who.http, region: who.defaultRegion()}
+		provider = &ambient{getenv: who.getenv, http: who.http}
 	}
 	who.provider = provider
 	kept := identity.KeeperOptions[keys]{

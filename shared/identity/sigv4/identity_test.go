@@ -2,7 +2,6 @@ package sigv4_test
 
 import (
 	"context"
-	"encoding/pem"
 	"errors"
 	"fmt"
 	"io"
@@ -362,26 +361,5 @@ func TestUpstreamsShareOneIdentity(t *testing.T) {
 	}
 	if calls != 1 {
 		t.Errorf("%d fetches for one identity, want 1", calls)
-	}
-}
-
-// TestABundleOfCertificatesDoesNotStopTheChain has AWS_CA_BUNDLE set, as
-// networks that inspect TLS need it: the SDK then accepts no client but its own.
-func TestABundleOfCertificatesDoesNotStopTheChain(t *testing.T) {
-	container(t, "token")
-	source := httptest.NewServer(awscreds.New(awscreds.Options{AuthorizationToken: "token"}))
-	defer source.Close()
-	other := httptest.NewTLSServer(nil)
-	defer other.Close()
-	bundle := filepath.Join(t.TempDir(), "bundle.pem")
-	text := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: other.Certificate().Raw})
-	if err := os.WriteFile(bundle, text, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	t.Setenv("AWS_CA_BUNDLE", bundle)
-	t.Setenv("AWS_CONTAINER_CREDENTIALS_FULL_URI", source.URL)
-	request, err := sign(t, authorizer(t, sigv4.IdentityOptions{HTTP: source.Client()}))
-	if err != nil || !strings.HasPrefix(keyOf(request), "ASIA") {
-		t.Errorf("got %v", err)
 	}
 }

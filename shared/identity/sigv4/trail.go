@@ -2,7 +2,6 @@ package sigv4
 
 import (
 	"context"
-	"os"
 	"strings"
 	"time"
 
@@ -56,12 +55,10 @@ type place struct {
 	missing string
 }
 
-// places lists the sources in the order in which they are tried: the environment, which is looked into here, and then those of the SDK's
-// chain (resolveCredentialChain of its config package), which takes the first that is configured and no other.
+// places lists the sources in the order in which they are tried, of which the first that is configured is taken and no other.
 func (a *ambient) places() []place {
-	// The SDK's chain reads the process's own environment.
 	unset := func(name string) string {
-		if os.Getenv(name) == "" {
+		if a.getenv(name) == "" {
 			return name + " is not set"
 		}
 		return ""
