@@ -17,6 +17,10 @@ type stream struct {
 	events frames
 	chunk  chat.Chunk // what all chunks have alike
 
+	// said is the last chunk of the choice, whose room the next one takes.
+	said    chat.Chunk
+	choices [1]chat.ChunkChoice
+
 	// The events of one answer: messageStart; for every block perhaps a start,
 	// deltas and a stop; messageStop; metadata.
 	started, stopped, counted bool
@@ -110,14 +114,10 @@ func (s *stream) begin(e *types.MessageStartEvent) (*chat.Chunk, error) {
 
 // say returns a chunk of the one choice.
 func (s *stream) say(delta chat.Delta, finish *string) *chat.Chunk {
-	// The chunk and its choice are one allocation: there are many of them.
-	c := &struct {
-		chunk   chat.Chunk
-		choices [1]chat.ChunkChoice
-	}{chunk: s.chunk}
-	c.choices[0] = chat.ChunkChoice{Delta: delta, FinishReason: finish}
-	c.chunk.Choices = c.choices[:]
-	return &c.chunk
+	s.choices[0] = chat.ChunkChoice{Delta: delta, FinishReason: finish}
+	s.said = s.chunk
+	s.said.Choices = s.choices[:]
+	return &s.said
 }
 
 // call returns a chunk with a part of a tool call.
