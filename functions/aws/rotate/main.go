@@ -26,6 +26,7 @@ import (
 )
 
 func main() {
+	kit.Roots()
 	log := kit.NewLog(config.AWS, os.Getenv("AWS_LAMBDA_LOG_LEVEL"), os.Stdout)
 	handle, err := handler(os.Getenv, log)
 	if err == nil && os.Getenv("AWS_LAMBDA_RUNTIME_API") == "" {

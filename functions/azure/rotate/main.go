@@ -32,6 +32,7 @@ import (
 )
 
 func main() {
+	kit.Roots()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, os.Interrupt)
 	defer stop()
 	log := kit.NewLog(config.Azure, os.Getenv("POSTERN_LOG_LEVEL"), os.Stdout)

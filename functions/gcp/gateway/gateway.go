@@ -48,6 +48,7 @@ func Check() error {
 // built is the one thing of the package that is kept between requests: the
 // framework calls a plain function, which has nowhere else to keep it.
 var built = sync.OnceValues(func() (http.Handler, error) {
+	kit.Roots()
 	log := slog.New(traced{kit.NewLog(config.GCP, os.Getenv("POSTERN_LOG_LEVEL"), os.Stdout).Handler()})
 	h, err := handler(os.Getenv, log)
 	if err != nil {

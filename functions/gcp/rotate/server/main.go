@@ -8,9 +8,11 @@ import (
 
 	"github.com/postern-ai/postern/functions/gcp/rotate"
 	"github.com/postern-ai/postern/functions/gcp/serve"
+	"github.com/postern-ai/postern/functions/kit"
 )
 
 func main() {
+	kit.Roots()
 	if err := serve.Run(rotate.Rotate); err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
