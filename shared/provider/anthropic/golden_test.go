@@ -18,6 +18,7 @@ import (
 	"github.com/postern-ai/postern/shared/chat"
 	"github.com/postern-ai/postern/shared/provider"
 	"github.com/postern-ai/postern/shared/provider/anthropic"
+	"github.com/postern-ai/postern/shared/provider/providertest"
 	"github.com/postern-ai/postern/shared/sse"
 )
 
@@ -141,23 +142,8 @@ func TestStreamsAreTranslated(t *testing.T) {
 }
 
 // readStream returns the chunks of a stream and how it ended.
-func readStream(d provider.Dialect, req *chat.Request, events string) (chunks []*chat.Chunk, err error) {
-	reader, decoder := sse.NewReader(strings.NewReader(events), 0), d.Decoder(req)
-	for {
-		event, err := reader.Next()
-		if err == io.EOF {
-			rest, err := decoder.End()
-			return append(chunks, rest...), err
-		}
-		if err != nil {
-			return chunks, err
-		}
-		more, err := decoder.Event(event)
-		chunks = append(chunks, more...)
-		if err != nil {
-			return chunks, err
-		}
-	}
+func readStream(d provider.Dialect, req *chat.Request, events string) ([]*chat.Chunk, error) {
+	return providertest.Chunks(sse.NewReader(strings.NewReader(events), 0), d.Decoder(req))
 }
 
 // agrees holds what the chunks add up to against what Anthropic's own client

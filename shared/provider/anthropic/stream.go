@@ -39,6 +39,7 @@ type delta struct {
 // message_stop.
 type stream struct {
 	out     []*chat.Chunk
+	made    []*emitted // memory for chunks, as many as an event ever gave
 	frame   chat.Chunk // what all chunks have alike
 	usage   usage
 	open    *openBlock
@@ -260,13 +261,19 @@ func (s *stream) End() ([]*chat.Chunk, error) {
 	return nil, nil
 }
 
+// emitted is a chunk and its only choice.
+type emitted struct {
+	chunk  chat.Chunk
+	choice [1]chat.ChunkChoice
+}
+
 // emit adds a chunk and returns its only choice.
 func (s *stream) emit() *chat.ChunkChoice {
-	// One allocation for what is always needed together.
-	c := &struct {
-		chunk  chat.Chunk
-		choice [1]chat.ChunkChoice
-	}{chunk: s.frame}
+	for len(s.made) <= len(s.out) {
+		s.made = append(s.made, &emitted{})
+	}
+	c := s.made[len(s.out)]
+	*c = emitted{chunk: s.frame}
 	c.chunk.Choices = c.choice[:]
 	s.out = append(s.out, &c.chunk)
 	return &c.choice[0]

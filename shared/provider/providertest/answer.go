@@ -3,6 +3,7 @@ package providertest
 import (
 	"context"
 	"fmt"
+	"io"
 	"iter"
 	"slices"
 	"testing"
@@ -13,6 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/postern-ai/postern/shared/chat"
+	"github.com/postern-ai/postern/shared/provider"
+	"github.com/postern-ai/postern/shared/sse"
 )
 
 // answer is what a caller makes of a whole answer or of a stream: both must
@@ -104,6 +107,32 @@ func drain(stream iter.Seq2[*chat.Chunk, error]) (chunks []chat.Chunk, err error
 		chunks = append(chunks, kept)
 	}
 	return chunks, err
+}
+
+// Chunks returns all chunks of a stream and how it ended. They are copies: a
+// decoder's own are valid until its next call.
+func Chunks(events *sse.Reader, decoder provider.Decoder) (all []*chat.Chunk, err error) {
+	for {
+		event, err := events.Next()
+		ended := err == io.EOF
+		if err != nil && !ended {
+			return all, err
+		}
+		var some []*chat.Chunk
+		if ended {
+			some, err = decoder.End()
+		} else {
+			some, err = decoder.Event(event)
+		}
+		for _, chunk := range some {
+			kept := *chunk
+			kept.Choices = slices.Clone(chunk.Choices)
+			all = append(all, &kept)
+		}
+		if ended || err != nil {
+			return all, err
+		}
+	}
 }
 
 // copyChunk copies a chunk by way of the wire, and makes sure that the bytes

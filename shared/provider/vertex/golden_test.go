@@ -2,7 +2,6 @@ package vertex_test
 
 import (
 	"fmt"
-	"io"
 	"net/http"
 	"strings"
 	"testing"
@@ -13,6 +12,7 @@ import (
 	"github.com/postern-ai/postern/localdev/golden"
 	"github.com/postern-ai/postern/shared/chat"
 	"github.com/postern-ai/postern/shared/provider"
+	"github.com/postern-ai/postern/shared/provider/providertest"
 	"github.com/postern-ai/postern/shared/provider/vertex"
 )
 
@@ -121,21 +121,6 @@ func TestFaultsAreTranslated(t *testing.T) {
 }
 
 // readStream returns the chunks of a stream and how it ended.
-func readStream(d provider.Dialect, events string) (chunks []*chat.Chunk, err error) {
-	reader, decoder := newReader(events), d.Decoder(&chat.Request{})
-	for {
-		event, err := reader.Next()
-		if err == io.EOF {
-			rest, err := decoder.End()
-			return append(chunks, rest...), err
-		}
-		if err != nil {
-			return chunks, err
-		}
-		more, err := decoder.Event(event)
-		chunks = append(chunks, more...)
-		if err != nil {
-			return chunks, err
-		}
-	}
+func readStream(d provider.Dialect, events string) ([]*chat.Chunk, error) {
+	return providertest.Chunks(newReader(events), d.Decoder(&chat.Request{}))
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"net/http/httptest"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -48,7 +49,9 @@ func ask(t *testing.T, model provider.Model, request string) (*chat.Response, []
 		if err != nil {
 			t.Fatal(err)
 		}
-		chunks = append(chunks, *chunk)
+		kept := *chunk // which is valid until the next one
+		kept.Choices = slices.Clone(chunk.Choices)
+		chunks = append(chunks, kept)
 	}
 	return resp, chunks
 }

@@ -21,6 +21,7 @@ const maxCandidates = 128
 // to the ones before it.
 type stream struct {
 	out     []*chat.Chunk
+	made    []*emitted // memory for chunks, as many as an event ever gave
 	frame   chat.Chunk // what all chunks have alike, fixed by the first event
 	begun   bool
 	choices []choiceState
@@ -190,14 +191,19 @@ func (s *stream) End() ([]*chat.Chunk, error) {
 	return s.out, nil
 }
 
+// emitted is a chunk and its only choice.
+type emitted struct {
+	chunk  chat.Chunk
+	choice [1]chat.ChunkChoice
+}
+
 // emit adds a chunk for a candidate and returns its only choice.
 func (s *stream) emit(index int64) *chat.ChunkChoice {
-	// One allocation for what is always needed together.
-	c := &struct {
-		chunk  chat.Chunk
-		choice [1]chat.ChunkChoice
-	}{}
-	c.choice[0].Index = index
+	for len(s.made) <= len(s.out) {
+		s.made = append(s.made, &emitted{})
+	}
+	c := s.made[len(s.out)]
+	c.choice[0] = chat.ChunkChoice{Index: index}
 	c.chunk = s.frame
 	c.chunk.Choices = c.choice[:]
 	s.out = append(s.out, &c.chunk)
