@@ -67,6 +67,12 @@ func (s *Stage) strain(ctx context.Context, t *testing.T, cloud string) error {
 	}
 	pause(keep / 8)
 	text, err := s.Rotate(ctx, cloud, Command{Verb: "emergency", Credential: StoredKey})
+	for tries := 1; err != nil && tries < 5; tries++ {
+		// On a machine under this load a function may not get its own credential in
+		// time. Whoever has an emergency asks again.
+		pause(keep)
+		text, err = s.Rotate(ctx, cloud, Command{Verb: "emergency", Credential: StoredKey})
+	}
 	if err != nil {
 		return err
 	}

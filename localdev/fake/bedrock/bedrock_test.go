@@ -3,6 +3,7 @@ package bedrock_test
 import (
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
@@ -83,9 +84,23 @@ func checked(t *testing.T, next http.Handler) http.Handler {
 }
 
 // client is the official client with its own signer.
+// reading sends requests whose bodies can be read and nothing else. Those of
+// smithy-go (safeWriteToReadCloser in v1.28.8) answer WriteTo with io.EOF once the
+// client has closed them, which it does when an answer begins; net/http takes that
+// for a request that could not be written, and closes the connection that the
+// answer comes on.
+type reading struct{}
+
+func (reading) Do(r *http.Request) (*http.Response, error) {
+	if r.Body != nil {
+		r.Body = struct{ io.ReadCloser }{r.Body}
+	}
+	return http.DefaultClient.Do(r)
+}
+
 func (s *stand) client() *bedrockruntime.Client {
 	return bedrockruntime.NewFromConfig(aws.Config{
-		Region: region, BaseEndpoint: &s.url, RetryMaxAttempts: 1,
+		Region: region, BaseEndpoint: &s.url, RetryMaxAttempts: 1, HTTPClient: reading{},
 		Credentials:          credentials.NewStaticCredentialsProvider(key.AccessKeyID, key.SecretAccessKey, key.SessionToken),
 		AuthSchemePreference: []string{"sigv4"},
 	})
