@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
+	"fmt"
+	"log/slog"
 	"net"
 	"net/netip"
 	"net/url"
@@ -24,7 +26,7 @@ type Options struct {
 	// machine.
 	URL string
 	// Login returns who logs in. Nil means that nobody does. It is called for each connection, so that a new password is noticed, and keeps
-	// what is costly to fetch.
+	// what is costly to fetch. The text of its error has to be safe for logs.
 	Login func(ctx context.Context) (Login, error)
 	// RootCAs are whom to trust for the server's certificate. Nil means the system's.
 	RootCAs *x509.CertPool
@@ -37,13 +39,25 @@ type Options struct {
 	Dial func(ctx context.Context, address string) (net.Conn, error)
 }
 
-// Login is a user of a server's access control list. Neither may be printed.
+// Login is a user of a server's access control list. It does not print itself.
 type Login struct {
 	// User is empty for the default one.
 	User string
 	// Password is empty where there is none. Then nobody logs in.
 	Password string
 }
+
+// Format implements fmt.Formatter, for all verbs.
+func (Login) Format(f fmt.State, _ rune) { _, _ = f.Write([]byte("(a login)")) }
+
+// LogValue implements slog.LogValuer.
+func (Login) LogValue() slog.Value { return slog.StringValue("(a login)") }
+
+// LoginError is that nobody could log in, because [Options.Login] failed. Its text is that of Login's error, which keeps it safe for logs.
+type LoginError struct{ Err error }
+
+func (e *LoginError) Error() string { return e.Err.Error() }
+func (e *LoginError) Unwrap() error { return e.Err }
 
 // Server is a Redis server. It is safe for concurrent use.
 type Server struct {
@@ -155,7 +169,7 @@ func (s *Server) connect(ctx context.Context, address string) (*Conn, error) {
 	if s.options.Login != nil {
 		var err error
 		if login, err = s.options.Login(ctx); err != nil {
-			return nil, err
+			return nil, &LoginError{err}
 		}
 	}
 	ctx, cancel := context.WithTimeout(ctx, 2*s.options.Timeout)

@@ -8,9 +8,12 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"fmt"
 	"io"
+	"log/slog"
 	"math/big"
 	"net"
+	"strings"
 	"testing"
 	"time"
 
@@ -117,6 +120,16 @@ func TestWhoseCertificateAServerMayHave(t *testing.T) {
 		if conn != nil {
 			conn.Close()
 		}
+	}
+}
+
+func TestALoginDoesNotPrintItself(t *testing.T) {
+	t.Parallel()
+	login := redis.Login{User: "gateway", Password: "hunter2"}
+	var log strings.Builder
+	slog.New(slog.NewJSONHandler(&log, nil)).Info("x", slog.Any("login", login))
+	if text := fmt.Sprintf("%v %+v %#v %s %q %d", login, login, login, login, &login, login) + log.String(); strings.Contains(text, "hunter2") {
+		t.Errorf("it prints %s", text)
 	}
 }
 

@@ -103,11 +103,6 @@ func Serve(admit Admit, behind string) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	return ServeOn(listen, admit, behind), nil
-}
-
-// ServeOn begins to serve, until the server is closed.
-func ServeOn(listen net.Listener, admit Admit, behind string) *Server {
 	s := &Server{admit: admit, behind: behind, listen: listen}
 	go func() {
 		for {
@@ -118,7 +113,7 @@ func ServeOn(listen net.Listener, admit Admit, behind string) *Server {
 			go s.serve(conn)
 		}
 	}()
-	return s
+	return s, nil
 }
 
 // Addr is host:port.

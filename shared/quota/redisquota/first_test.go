@@ -3,6 +3,7 @@ package redisquota_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net"
 	"strings"
 	"sync/atomic"
@@ -63,6 +64,22 @@ func TestWithoutTheServerAUseIsTakenForTheFirst(t *testing.T) {
 	}
 	if len(faults) != 1 || !strings.Contains(faults[0], "LOADING") {
 		t.Errorf("got the faults %q", faults)
+	}
+}
+
+func TestALoginThatFailsSaysWhy(t *testing.T) {
+	t.Parallel()
+	server, err := redis.New(redis.Options{URL: "rediss://cache.example", Login: func(context.Context) (redis.Login, error) {
+		return redis.Login{}, errors.New("the function has no identity")
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var fault string
+	s := redisquota.New(redisquota.Options{Server: server, OnFault: func(_ context.Context, f redisquota.Fault) { fault = f.Err.Error() }})
+	s.First(t.Context(), "a", time.Minute)
+	if want := "nobody can log in to the Redis server that counts for all instances: the function has no identity"; fault != want {
+		t.Errorf("got %q", fault)
 	}
 }
 

@@ -362,6 +362,9 @@ func (s *Store) failed(ctx context.Context, err error) {
 
 // explain returns an error whose text is safe for logs: what a server says may quote what it was sent.
 func explain(err error) error {
+	if login, ok := errors.AsType[*redis.LoginError](err); ok {
+		return errors.New("nobody can log in to the Redis server that counts for all instances: " + login.Error())
+	}
 	refused, ok := errors.AsType[*redis.Refusal](err)
 	switch {
 	case !ok:
