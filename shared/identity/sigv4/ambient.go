@@ -12,6 +12,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/credentials/ec2rolecreds"
 	"github.com/aws/aws-sdk-go-v2/credentials/endpointcreds"
+	"github.com/aws/aws-sdk-go-v2/credentials/processcreds"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	"github.com/aws/smithy-go"
 	"github.com/aws/smithy-go/logging"
@@ -22,6 +23,8 @@ import (
 const (
 	environmentSource = "environment"
 	lambdaSource      = "lambda environment"
+	sharedSource      = "shared config"
+	processSource     = "credential process"
 )
 
 // ambient finds the platform's own credentials. It tries the sources in the order of the SDK's chain and takes the first that is configured.
@@ -57,58 +60,60 @@ func (a *ambient) retrieve(ctx context.Context) (keys, error) {
 		return keys{}, &identity.Error{Public: "AWS_SECRET_ACCESS_KEY is set without AWS_ACCESS_KEY_ID; set both or neither"}
 	}
 	if file := a.getenv("AWS_WEB_IDENTITY_TOKEN_FILE"); file != "" {
-		web, err := a.webIdentity(file)
-		if err != nil {
-			return keys{}, unusable(err)
-		}
-		return web.retrieve(ctx)
+		return a.webIdentity(ctx, file)
 	}
-	provider, err := a.configured()
+	held, err := a.profile()
 	if err != nil {
-		return keys{}, unusable(err)
+		return keys{source: sharedSource}, err
+	}
+	provider, err := held.provider()
+	if err != nil {
+		return keys{source: sharedSource}, err
+	}
+	if provider == nil {
+		if provider, err = a.surrounding(); err != nil {
+			return keys{}, err
+		}
 	}
 	found, err := provider.Retrieve(ctx)
+	if err != nil && found.Source == "" {
+		return keys{}, err
+	}
 	return keys{Credentials: found, source: sourceName(found.Source)}, err
 }
 
-// unusable is that a source is configured and cannot be used.
-func unusable(err error) error {
-	if known, ok := errors.AsType[*identity.Error](err); ok {
-		return known
-	}
-	return &identity.Error{Public: "the AWS settings in the environment or in the shared files cannot be used; check AWS_PROFILE, " +
-		"AWS_CONTAINER_CREDENTIALS_FULL_URI, and AWS_WEB_IDENTITY_TOKEN_FILE with AWS_ROLE_ARN", Err: err}
-}
-
-// webIdentity is the role that the environment names, assumed with the token in a file, which is read anew each time.
-func (a *ambient) webIdentity(file string) (*WebIdentity, error) {
-	return NewWebIdentity(WebIdentityOptions{
+// webIdentity assumes the role that the environment names with the token in a file, which is read anew each time.
+func (a *ambient) webIdentity(ctx context.Context, file string) (keys, error) {
+	web, err := NewWebIdentity(WebIdentityOptions{
 		STSOptions: STSOptions{HTTP: a.http, Getenv: a.getenv},
 		RoleARN:    a.getenv("AWS_ROLE_ARN"), SessionName: a.getenv("AWS_ROLE_SESSION_NAME"),
 		Token: identity.TokenFunc(func(context.Context) (identity.Token, error) {
-			token, err := os.ReadFile(file)
+			text, err := os.ReadFile(file)
 			if err != nil {
-				return identity.Token{}, unusable(err)
+				return identity.Token{}, &identity.Error{Public: "the file in AWS_WEB_IDENTITY_TOKEN_FILE cannot be read", Err: err}
 			}
-			return identity.Token{Value: secrets.NewValue(strings.TrimSpace(string(token)))}, nil
+			token := strings.TrimSpace(string(text))
+			if token == "" {
+				return identity.Token{}, &identity.Error{Public: "the file in AWS_WEB_IDENTITY_TOKEN_FILE is empty", Retryable: true}
+			}
+			return identity.Token{Value: secrets.NewValue(token)}, nil
 		}),
 	})
+	if err != nil {
+		return keys{}, &identity.Error{Public: "AWS_WEB_IDENTITY_TOKEN_FILE is set, and of what goes with it (AWS_ROLE_ARN, AWS_ROLE_SESSION_NAME, AWS_REGION) " +
+			"something is missing or wrong: " + err.Error(), Err: err}
+	}
+	return web.retrieve(ctx)
 }
 
-// configured returns the first source besides the environment that has settings.
-func (a *ambient) configured() (aws.CredentialsProvider, error) {
-	profile, err := a.profile()
-	if err != nil {
-		return nil, err
+// surrounding returns what a container or a virtual machine gives the programs in it.
+func (a *ambient) surrounding() (aws.CredentialsProvider, error) {
+	const relative, full = "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI", "AWS_CONTAINER_CREDENTIALS_FULL_URI"
+	if path := a.getenv(relative); path != "" {
+		return a.container(relative, "http://"+ecsHost+path)
 	}
-	if provider, err := profile.provider(); provider != nil || err != nil {
-		return provider, err
-	}
-	if path := a.getenv("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"); path != "" {
-		return a.container("http://" + ecsHost + path)
-	}
-	if address := a.getenv("AWS_CONTAINER_CREDENTIALS_FULL_URI"); address != "" {
-		return a.container(address)
+	if address := a.getenv(full); address != "" {
+		return a.container(full, address)
 	}
 	return a.instance()
 }
@@ -116,45 +121,63 @@ func (a *ambient) configured() (aws.CredentialsProvider, error) {
 // Where containers on ECS and EKS find their credentials.
 const ecsHost, eksHost, eksHost6 = "169.254.170.2", "169.254.170.23", "fd00:ec2::23"
 
-// container asks the endpoint of a container for credentials.
-func (a *ambient) container(address string) (aws.CredentialsProvider, error) {
+// container asks the endpoint of a container for credentials. The variable is where its address is from.
+func (a *ambient) container(variable, address string) (aws.CredentialsProvider, error) {
 	parsed, err := url.Parse(address)
+	if err != nil || parsed.Hostname() == "" || parsed.Scheme != "https" && !givesCredentials(parsed) {
+		// What stands there would get the token, and could answer with credentials of its own.
+		return nil, &identity.Error{Public: variable + " has to lead to an https address, or to an http one of this machine itself, of ECS (" + ecsHost +
+			") or of EKS (" + eksHost + ", [" + eksHost6 + "])", Err: err}
+	}
+	token, err := a.containerToken()
 	if err != nil {
 		return nil, err
 	}
-	switch host := parsed.Hostname(); {
-	case host == "":
-		return nil, errors.New("the address of the container's credentials names no host")
-	case parsed.Scheme != "https" && !identity.IsLoopback(parsed) && host != ecsHost && host != eksHost && host != eksHost6:
-		// What stands there would get the token, and could answer with credentials of its own.
-		return nil, errors.New("the container's credentials come from this machine, from ECS, from EKS, or by https")
-	}
 	return endpointcreds.New(address, func(o *endpointcreds.Options) {
-		o.HTTPClient, o.Retryer = a.http, aws.NopRetryer{}
-		o.AuthorizationToken = a.getenv("AWS_CONTAINER_AUTHORIZATION_TOKEN")
-		if file := a.getenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"); file != "" {
-			o.AuthorizationTokenProvider = endpointcreds.TokenProviderFunc(func() (string, error) {
-				token, err := os.ReadFile(file)
-				return string(token), err
-			})
-		}
+		o.HTTPClient, o.Retryer, o.AuthorizationToken = a.http, aws.NopRetryer{}, token
 	}), nil
+}
+
+// givesCredentials reports whether an address without TLS is one of those that AWS gives its containers.
+func givesCredentials(address *url.URL) bool {
+	host := address.Hostname()
+	return address.Scheme == "http" && (identity.IsLoopback(address) || host == ecsHost || host == eksHost || host == eksHost6)
+}
+
+// containerToken is what the endpoint of a container may want to see. A file counts more, and is read anew each time, since EKS replaces it.
+func (a *ambient) containerToken() (string, error) {
+	variable := "AWS_CONTAINER_AUTHORIZATION_TOKEN"
+	token := a.getenv(variable)
+	if file := a.getenv("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"); file != "" {
+		variable = "the file in AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return "", &identity.Error{Public: variable + " cannot be read", Err: err}
+		}
+		token = string(text)
+	}
+	if strings.ContainsAny(token, "\r\n") {
+		return "", &identity.Error{Public: variable + " holds a line break, which cannot be in a header; remove it"}
+	}
+	return token, nil
 }
 
 // instance asks the metadata service of a virtual machine. A function never has one, and where there is none, asking it takes seconds.
 func (a *ambient) instance() (aws.CredentialsProvider, error) {
+	if !strings.EqualFold(a.getenv("AWS_EC2_METADATA_DISABLED"), "false") {
+		return nil, &identity.Error{Public: "no AWS credentials found. Looked for AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY, AWS_WEB_IDENTITY_TOKEN_FILE with " +
+			"AWS_ROLE_ARN, a profile in the shared files, AWS_CONTAINER_CREDENTIALS_RELATIVE_URI and AWS_CONTAINER_CREDENTIALS_FULL_URI. Give the function a " +
+			"role. The metadata service of a virtual machine is asked only when AWS_EC2_METADATA_DISABLED=false"}
+	}
 	o := imds.Options{
 		HTTPClient: a.http, Retryer: aws.NopRetryer{}, Logger: logging.Nop{},
-		Endpoint: a.getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT"), ClientEnableState: imds.ClientDisabled,
-	}
-	if strings.EqualFold(a.getenv("AWS_EC2_METADATA_DISABLED"), "false") {
-		o.ClientEnableState = imds.ClientEnabled
+		Endpoint: a.getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT"), ClientEnableState: imds.ClientEnabled,
 	}
 	if strings.EqualFold(a.getenv("AWS_EC2_METADATA_V1_DISABLED"), "true") {
 		o.EnableFallback = aws.FalseTernary
 	}
 	if err := o.EndpointMode.SetFromString(a.getenv("AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE")); err != nil {
-		return nil, err
+		return nil, &identity.Error{Public: "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE has to be IPv4 or IPv6", Err: err}
 	}
 	return ec2rolecreds.New(func(r *ec2rolecreds.Options) { r.Client = imds.New(o) }), nil
 }
@@ -164,14 +187,12 @@ func explain(err error) error {
 	if known, ok := errors.AsType[*identity.Error](err); ok {
 		return known
 	}
-	operation, ok := errors.AsType[*smithy.OperationError](err)
-	if ok && operation.Service() == "ec2imds" {
-		return &identity.Error{Public: "no AWS credentials found. Looked for AWS_ACCESS_KEY_ID with AWS_SECRET_ACCESS_KEY, AWS_WEB_IDENTITY_TOKEN_FILE with " +
-			"AWS_ROLE_ARN, a profile in the shared files, AWS_CONTAINER_CREDENTIALS_RELATIVE_URI and AWS_CONTAINER_CREDENTIALS_FULL_URI. Give the function a " +
-			"role. The metadata service of a virtual machine is asked only when AWS_EC2_METADATA_DISABLED=false", Err: err}
+	if _, ok := errors.AsType[*processcreds.ProviderError](err); ok {
+		return &identity.Error{Public: fmt.Sprintf("the credential_process of the AWS shared files gave no credentials within %v; run it by hand to see what it says", processTimeout),
+			Err: err, Retryable: true}
 	}
 	text := "the AWS credentials cannot be fetched"
-	if ok {
+	if operation, ok := errors.AsType[*smithy.OperationError](err); ok {
 		text += fmt.Sprintf(" (%s %s)", operation.Service(), operation.Operation())
 	}
 	status, hasStatus := errors.AsType[interface {
@@ -205,9 +226,9 @@ func sourceName(source string) string {
 	}
 	for _, known := range []struct{ prefix, name string }{
 		{"CredentialsEndpointProvider", "container credentials"},
-		{"SharedConfigCredentials", "shared config"},
+		{sharedProvider, sharedSource},
 		{"AssumeRoleProvider", "assumed role"},
-		{"ProcessProvider", "credential process"},
+		{"ProcessProvider", processSource},
 		{"EC2RoleProvider", "instance metadata"},
 		{"EnvConfigCredentials", environmentSource},
 		{"StaticCredentials", "static keys"},

@@ -148,18 +148,18 @@ func (i *Identity) defaultRegion() string {
 	return cmp.Or(i.getenv("AWS_REGION"), i.getenv("AWS_DEFAULT_REGION"))
 }
 
-// retrieve asks the provider and refuses what cannot sign.
+// retrieve asks the provider and refuses what cannot sign. With an error come no keys, but the source where it is known.
 func retrieve(ctx context.Context, provider aws.CredentialsProvider) (keys, error) {
 	found, err := find(ctx, provider)
 	if err != nil {
-		return keys{}, explain(err)
+		return keys{source: found.source}, explain(err)
 	}
 	if !found.HasKeys() {
-		return keys{}, &identity.Error{Public: "the AWS credentials are incomplete: an access key id and a secret access key are needed"}
+		return keys{source: found.source}, &identity.Error{Public: "the AWS credentials are incomplete: an access key id and a secret access key are needed"}
 	}
 	// These two go into headers as they are.
 	if strings.ContainsFunc(found.AccessKeyID+found.SessionToken, func(c rune) bool { return c <= ' ' || c > '~' }) {
-		return keys{}, &identity.Error{Public: "the AWS credentials hold characters that do not fit into a header; remove line breaks and quotes"}
+		return keys{source: found.source}, &identity.Error{Public: "the AWS credentials hold characters that do not fit into a header; remove line breaks and quotes"}
 	}
 	return found, nil
 }

@@ -291,10 +291,15 @@ func TestTheInstanceMetadataServiceIsAskedOnlyWhenThatIsSpelledOut(t *testing.T)
 			asked := false
 			transport := wire{http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				asked = asked || r.URL.Hostname() == "169.254.169.254"
-				w.WriteHeader(http.StatusNotFound)
+				w.WriteHeader(http.StatusServiceUnavailable)
 			})}
-			if _, err := sign(t, authorizer(t, sigv4.IdentityOptions{HTTP: &http.Client{Transport: transport}})); err == nil {
-				t.Error("there were credentials")
+			_, err := sign(t, authorizer(t, sigv4.IdentityOptions{HTTP: &http.Client{Transport: transport}}))
+			text := "asked only when AWS_EC2_METADATA_DISABLED=false"
+			if want {
+				text = "the AWS credentials cannot be fetched (ec2imds GetMetadata), status 503"
+			}
+			if failure := wantPublic(t, err, text); failure.Retryable != want {
+				t.Errorf("retryable is %v", failure.Retryable)
 			}
 			if asked != want {
 				t.Errorf("asked: %v, want %v", asked, want)
@@ -319,7 +324,7 @@ func TestSharedFilesAreUsedAndTheirErrorsAreNotQuoted(t *testing.T) {
 	}
 	t.Setenv("AWS_PROFILE", "canary-profile")
 	_, err := sign(t, authorizer(t, sigv4.IdentityOptions{HTTP: silent(t)}))
-	wantPublic(t, err, "check AWS_PROFILE")
+	wantPublic(t, err, "AWS_PROFILE")
 }
 
 func TestReplacedCredentialsAreReportedByTheirKeyIDs(t *testing.T) {

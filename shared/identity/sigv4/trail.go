@@ -31,7 +31,7 @@ func (i *Identity) traced(ctx context.Context) (keys, error) {
 	}
 	switch p := i.provider.(type) {
 	case *ambient:
-		p.tried(ctx, attempt, err)
+		p.tried(ctx, attempt, found.source, err)
 		return found, err
 	case *hop:
 		attempt.Source = "assume role " + p.role.ARN
@@ -78,35 +78,33 @@ func (a *ambient) places() []place {
 	return []place{
 		environment,
 		{webSource, unset("AWS_WEB_IDENTITY_TOKEN_FILE")},
-		{source: "shared config"},
+		{source: sharedSource},
 		container,
 		instance,
 	}
 }
 
-// tried writes down each source up to the one that answered, or failed.
-func (a *ambient) tried(ctx context.Context, attempt identity.Attempt, err error) {
-	last := attempt.Principal.Source
+// tried writes down each source up to the one that answered, or failed. Which one that was is empty if a failure does not say.
+func (a *ambient) tried(ctx context.Context, attempt identity.Attempt, last string, err error) {
 	if last == lambdaSource {
 		last = environmentSource
 	}
 	for _, place := range a.places() {
 		// What a shared file holds can only be told from what came of it.
-		isLast := place.source == last || err != nil && place.missing == "" && place.source != "shared config"
+		shared := place.source == sharedSource
 		switch {
-		case isLast:
+		case shared && last == processSource:
+			place.source += ", " + last
+			fallthrough
+		case place.source == last, last == "" && place.missing == "" && !shared:
 			attempt.Source = place.source
 			identity.Tried(ctx, attempt, err)
 			return
-		case place.missing == "":
+		case shared:
 			place.missing = "no usable credentials in a profile"
 		}
 		identity.Tried(ctx, identity.Attempt{Source: place.source, Outcome: identity.Skipped, Why: place.missing}, nil)
 	}
-	// Found by way of a profile, or nowhere.
 	attempt.Source = "AWS credentials"
-	if err == nil {
-		attempt.Source = "shared config, " + last
-	}
 	identity.Tried(ctx, attempt, err)
 }
