@@ -27,10 +27,18 @@ func (w *wiring) redisServer(r *config.Redis) (*redis.Server, error) {
 		// has an authority of its own.
 		options.Own = w.Cloud == config.GCP && r.AuthType == config.Native
 	}
-	var err error
-	options.Login, err = w.redisLogin(r)
+	login, err := w.redisLogin(r)
 	if err != nil {
 		return nil, err
+	}
+	if login != nil {
+		options.Login = func(ctx context.Context) (redis.Login, error) {
+			who, err := login(ctx)
+			if err != nil {
+				return redis.Login{}, errors.New(identity.Why(err))
+			}
+			return who, nil
+		}
 	}
 	return redis.New(options)
 }
@@ -81,11 +89,10 @@ func (w *wiring) nativeLogin(r *config.Redis) (func(context.Context) (redis.Logi
 			var claims struct {
 				Object string `json:"oid"`
 			}
-			err := identity.UnverifiedClaims(token, &claims)
-			if err == nil && claims.Object == "" {
-				err = errors.New("the token of the managed identity names no object id")
+			if err := identity.UnverifiedClaims(token, &claims); err != nil || claims.Object == "" {
+				return "", &identity.Error{Public: "the token of the managed identity names no object id, which is the user of the Redis server", Err: err}
 			}
-			return claims.Object, err
+			return claims.Object, nil
 		}), nil
 	}
 	return nil, fmt.Errorf("a function on %s has no identity that a Redis server knows", w.Cloud)

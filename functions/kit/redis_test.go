@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/google/go-cmp/cmp"
 
 	"github.com/postern-ai/postern/localdev/fake/awsauth"
 	"github.com/postern-ai/postern/localdev/fake/managedredis"
@@ -66,8 +67,12 @@ func TestTheFunctionsOwnIdentityLogsInToRedis(t *testing.T) {
 					t.Errorf("a proof counts: %v, want %v", got, want)
 				}
 			}
-			if keys := behind.Keys(); len(keys) != 3 || !strings.HasPrefix(keys[0], "postern:limit:") || !strings.HasPrefix(keys[1], "postern:token:") || !strings.HasPrefix(keys[2], "postern:used:") {
-				t.Errorf("the server has %q", keys)
+			kinds := map[string]bool{}
+			for _, key := range behind.Keys() {
+				kinds[strings.Join(strings.SplitN(key, ":", 3)[:2], ":")] = true
+			}
+			if diff := cmp.Diff(map[string]bool{"postern:limit": true, "postern:token": true, "postern:used": true}, kinds); diff != "" {
+				t.Errorf("what the server has (-want +got):\n%s", diff)
 			}
 			if logins, refused := front.Logins(); logins != 2 || len(refused) > 0 || log.String() != "" {
 				t.Errorf("%d logins, refused %v, log %q", logins, refused, log.String())
@@ -76,17 +81,13 @@ func TestTheFunctionsOwnIdentityLogsInToRedis(t *testing.T) {
 	}
 }
 
-func TestAnIdentityThatRedisRefusesIsSaidAndNoError(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	front, err := managedredis.Serve(managedredis.Memorystore(func(string) bool { return false }), miniredis.RunT(t).Addr())
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { _ = front.Close() })
+// withRedis gets a token with a server at that address in between, and returns
+// it and what the log says.
+func (w *world) withRedis(t *testing.T, cloud config.Cloud, url string) (token, logged string) {
+	t.Helper()
 	var log lockedBuffer
 	w.log = slog.New(slog.NewTextHandler(&log, nil))
-	wiring, d, err := w.wiring(t, config.GCP, "platform_callers: true\ncache: {redis: {auth_type: native, url: 'redis://"+front.Addr()+"', key_ref: env://KEY}}\nupstreams:\n"+
+	wiring, d, err := w.wiring(t, cloud, "platform_callers: true\ncache: {redis: {auth_type: native, url: '"+url+"', key_ref: env://KEY}}\nupstreams:\n"+
 		"- {provider: custom-openai, base_url: https://l.example.com/v1, auth_type: oidc, issuer: '{oauth}', client_id: basic, credential_ref: env://C}\n",
 		map[string]string{"KEY": strings.Repeat("0f", 32), "C": clientPass})
 	if err != nil {
@@ -96,11 +97,36 @@ func TestAnIdentityThatRedisRefusesIsSaidAndNoError(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, got := w.sign(t, auth); !strings.Contains(got["Authorization"], `client "basic"`) {
-		t.Errorf("got %v", got)
+	_, header := w.sign(t, auth)
+	return header["Authorization"], log.String()
+}
+
+func TestAnIdentityThatRedisRefusesIsSaidAndNoError(t *testing.T) {
+	t.Parallel()
+	front, err := managedredis.Serve(managedredis.Memorystore(func(string) bool { return false }), miniredis.RunT(t).Addr())
+	if err != nil {
+		t.Fatal(err)
 	}
-	if text := log.String(); !strings.Contains(text, "WRONGPASS; check the user and its password, or whether the identity of the function may connect") {
-		t.Errorf("the log says %q", text)
+	t.Cleanup(func() { _ = front.Close() })
+	token, log := newWorld(t).withRedis(t, config.GCP, "redis://"+front.Addr())
+	if !strings.Contains(token, `client "basic"`) {
+		t.Errorf("got %q", token)
+	}
+	if !strings.Contains(log, "WRONGPASS; check the user and its password, or whether the identity of the function may connect") {
+		t.Errorf("the log says %q", log)
+	}
+}
+
+// TestAFunctionWithoutAnIdentityForRedisSaysSo is on Azure, with no managed
+// identity.
+func TestAFunctionWithoutAnIdentityForRedisSaysSo(t *testing.T) {
+	t.Parallel()
+	token, log := newWorld(t).withRedis(t, config.Azure, "rediss://cache.example.com:10000")
+	if !strings.Contains(token, `client "basic"`) {
+		t.Errorf("got %q", token)
+	}
+	if !strings.Contains(log, "nobody can log in to the shared token cache: no Azure identity: IDENTITY_ENDPOINT and IDENTITY_HEADER are not set") {
+		t.Errorf("the log says %q", log)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -119,6 +120,59 @@ func TestWhoseCertificateAServerMayHave(t *testing.T) {
 		}
 		if conn != nil {
 			conn.Close()
+		}
+	}
+}
+
+func TestWhyAServerIsNotReached(t *testing.T) {
+	t.Parallel()
+	ours, other := newAuthority(t), newAuthority(t)
+	later := time.Now().Add(time.Hour)
+	closed, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = closed.Close()
+	for name, test := range map[string]struct {
+		url     string
+		dial    func(context.Context, string) (net.Conn, error)
+		timeout time.Duration
+		want    string
+	}{
+		"its certificate is of another authority": {url: "rediss://" + other.serve(t, "127.0.0.1", later), want: ": its certificate is not trusted"},
+		"its certificate is for another name":     {url: "rediss://" + ours.serve(t, "node-1", later), want: ": its certificate is not trusted"},
+		"nothing listens":                         {url: "redis://" + closed.Addr().String(), want: ": connection refused"},
+		"its name is unknown": {url: "rediss://cache.example", want: ": its host name is not found", dial: func(context.Context, string) (net.Conn, error) {
+			return nil, &net.OpError{Op: "dial", Err: &net.DNSError{Err: "no such host canary", Name: "cache.example"}}
+		}},
+		"it hangs up": {url: "rediss://cache.example", want: ": it ends the connection", dial: func(context.Context, string) (net.Conn, error) {
+			ours, theirs := net.Pipe()
+			go func() {
+				_, _ = theirs.Read(make([]byte, 64<<10))
+				_ = theirs.Close()
+			}()
+			return ours, nil
+		}},
+		"it says nothing": {url: "rediss://cache.example", want: ": it does not answer in time", timeout: 10 * time.Millisecond, dial: func(context.Context, string) (net.Conn, error) {
+			ours, theirs := net.Pipe()
+			go func() { _, _ = io.Copy(io.Discard, theirs) }()
+			return ours, nil
+		}},
+		"whatever else": {url: "rediss://cache.example", dial: func(context.Context, string) (net.Conn, error) { return nil, errors.New("canary") }},
+	} {
+		if test.timeout == 0 {
+			test.timeout = 5 * time.Second
+		}
+		server, err := redis.New(redis.Options{URL: test.url, RootCAs: ours.pool(), Timeout: test.timeout, Dial: test.dial})
+		if err != nil {
+			t.Fatal(err)
+		}
+		conn, err := server.Connect(t.Context())
+		if err == nil {
+			_, err = conn.Do(t.Context(), "PING")
+		}
+		if got := redis.Unreached(err); err == nil || got != test.want {
+			t.Errorf("%s: got %q of %v", name, got, err)
 		}
 	}
 }

@@ -20,6 +20,7 @@ import (
 
 const (
 	unreachable = "the shared token cache cannot be reached"
+	loginless   = "nobody can log in to the shared token cache"
 	unread      = "the shared token cache could not read a token"
 	notOurs     = unread + ": what is stored under the token's name is not a token that was sealed under this key for this name"
 	resting     = " (5s)"
@@ -167,7 +168,15 @@ var faults = map[string]struct {
 				return redis.Login{}, &secrets.Error{Ref: secrets.Ref{Store: "env", Name: "REDIS"}, Reason: "gone"}
 			}
 		},
-		want: []string{unreachable + `: read secret "env://REDIS": gone` + resting},
+		want: []string{loginless + `: read secret "env://REDIS": gone` + resting},
+	},
+	"nobody can log in": {
+		given: func(_ *testing.T, s *setting) {
+			s.server.Login = func(context.Context) (redis.Login, error) {
+				return redis.Login{}, errors.New("the function has no identity")
+			}
+		},
+		want: []string{loginless + ": the function has no identity" + resting},
 	},
 	"the key cannot be read": {
 		given: func(_ *testing.T, s *setting) {

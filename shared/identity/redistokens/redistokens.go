@@ -100,6 +100,9 @@ func (c *Cache) report(ctx context.Context, fault Fault) {
 
 // explain returns an error whose text is safe for logs. What a server says is not: it may quote what it was sent.
 func explain(step Step, err error) error {
+	if login, ok := errors.AsType[*redis.LoginError](err); ok {
+		return &identity.Error{Public: "nobody can log in to the shared token cache: " + login.Error(), Retryable: true}
+	}
 	public := "the shared token cache could not " + string(step)
 	if step == StepConnect {
 		public = "the shared token cache cannot be reached"
@@ -108,26 +111,12 @@ func explain(step Step, err error) error {
 		public += ": " + token.why
 	}
 	if refused, ok := errors.AsType[*redis.Refusal](err); ok {
-		public += ": the server answered " + refused.Code + remedy(refused.Code)
+		public += ": the server answered " + refused.Code + refused.Remedy()
+		if refused.Code == "NOPERM" {
+			public += "; its user needs the commands GETRANGE, PTTL, SET, GET, DEL and EVAL on the keys " + prefix + "*"
+		}
 	}
 	return &identity.Error{Public: public, Err: err, Retryable: true}
-}
-
-// remedy says what an operator can do about an error code of the server.
-func remedy(code string) string {
-	switch code {
-	case "WRONGPASS":
-		return "; check the user and its password, or whether the identity of the function may connect"
-	case "NOAUTH":
-		return "; it wants a password"
-	case "NOPERM":
-		return "; its user needs the commands GETRANGE, PTTL, SET, GET, DEL and EVAL on the keys " + prefix + "*"
-	case "OOM":
-		return "; its memory is full"
-	case "READONLY":
-		return "; it is a replica, so use the address of the primary"
-	}
-	return ""
 }
 
 // wall returns the time without its monotonic reading, which stands still while a function is frozen.

@@ -158,6 +158,83 @@ func TestAUseWhoseReplyWasLostIsStillTheFirst(t *testing.T) {
 	}
 }
 
+// TestAnExchangeWhoseReplyWasLostIsCountedOnce loses the reply to a command on a kept connection, after which it is sent again.
+func TestAnExchangeWhoseReplyWasLostIsCountedOnce(t *testing.T) {
+	t.Parallel()
+	for name, lost := range map[string]int64{"to the second use": 2, "to the settlement of the second use": 3} {
+		m := miniredis.RunT(t)
+		var faults, scripts atomic.Int64
+		s := storeAt(t, node(t, m.Addr(), func(string) string { return "" }, func(command string) bool {
+			return strings.Contains(command, "EVAL") && scripts.Add(1) == lost
+		}), &faults)
+		use := func(id string, amount int64) quota.Use {
+			return quota.Use{
+				Owner: "o", ID: id, Windows: []quota.Window{{Key: "tokens", Limit: 100, Amount: amount}}, Leases: []quota.Lease{{Key: "streams", Limit: 2, For: time.Hour}},
+			}
+		}
+		for _, id := range []string{"a", "b"} {
+			if _, ok, err := s.Take(t.Context(), use(id, 40)); !ok || err != nil {
+				t.Errorf("%s: %s: got %v, error %v", name, id, ok, err)
+			}
+		}
+		if err := s.Give(t.Context(), use("b", -30)); err != nil {
+			t.Error(err)
+		}
+		states, ok, err := s.Take(t.Context(), use("c", 1))
+		if !ok || err != nil || states.Windows[0].Used != 40+40-30+1 || states.Leases[0].Used != 2 {
+			t.Errorf("%s: got %+v, %v, error %v", name, states, ok, err)
+		}
+		if scripts.Load() != 5 || faults.Load() != 0 {
+			t.Errorf("%s: %d commands, %d faults", name, scripts.Load(), faults.Load())
+		}
+	}
+}
+
+// TestALeaseThatTheServerHasAllTheSameIsGivenBack loses each reply to a use, which is then counted by the instance alone.
+func TestALeaseThatTheServerHasAllTheSameIsGivenBack(t *testing.T) {
+	t.Parallel()
+	m := miniredis.RunT(t)
+	var faults, scripts atomic.Int64
+	lossy := storeAt(t, node(t, m.Addr(), func(string) string { return "" }, func(command string) bool {
+		return strings.Contains(command, "EVAL") && scripts.Add(1) == 1
+	}), &faults)
+	use := quota.Use{Owner: "o", ID: "a", Leases: []quota.Lease{{Key: "s", Limit: 1, For: time.Hour}}}
+	if _, ok, err := lossy.Take(t.Context(), use); !ok || err != nil || faults.Load() != 1 {
+		t.Fatalf("got %v, error %v, %d faults", ok, err, faults.Load())
+	}
+	redisquota.Rested(lossy)
+	if err := lossy.Give(t.Context(), use); err != nil {
+		t.Error(err)
+	}
+	use.ID = "b"
+	if _, ok, err := lossy.Take(t.Context(), use); !ok || err != nil || faults.Load() != 1 {
+		t.Errorf("the next one: got %v, error %v, %d faults", ok, err, faults.Load())
+	}
+}
+
+// TestAKeptConnectionThatIsRefusedIsReplaced has a server refuse what comes over connections that have been used before.
+func TestAKeptConnectionThatIsRefusedIsReplaced(t *testing.T) {
+	t.Parallel()
+	for _, refusal := range []string{"NOAUTH Authentication required.", "READONLY You can't write against a read only replica.", "ERR the token has expired"} {
+		m := miniredis.RunT(t)
+		var faults, commands atomic.Int64
+		s := storeAt(t, node(t, m.Addr(), func(string) string {
+			if commands.Add(1) == 2 {
+				return "-" + refusal + "\r\n"
+			}
+			return ""
+		}, func(string) bool { return false }), &faults)
+		for _, what := range []string{"a", "b"} {
+			if !s.First(t.Context(), what, time.Minute) {
+				t.Errorf("%s: %s is not the first", refusal, what)
+			}
+		}
+		if s.First(t.Context(), "b", time.Minute) || faults.Load() != 0 {
+			t.Errorf("%s: the server is left alone, with %d faults", refusal, faults.Load())
+		}
+	}
+}
+
 // TestKeptConnectionsAreNotOfOneNodeAlone has two nodes of a cluster, each of which has the keys of one kind.
 func TestKeptConnectionsAreNotOfOneNodeAlone(t *testing.T) {
 	t.Parallel()

@@ -33,12 +33,16 @@ const (
 	idleFor = 20 * time.Second
 	// mostIdle bounds the connections that are kept.
 	mostIdle = 8
+	// remembered is for how many milliseconds the server knows a command again that is sent once more because its reply was lost.
+	remembered = "5000"
 )
 
-// takeScript counts a use. KEYS are those of the windows, then those of the leases. ARGV are the number of windows, limit and amount of each,
-// the id of the leases, and limit and duration in milliseconds of each. It returns 1 or 0, and what is used and, for windows, what is
-// left of the minute.
-const takeScript = `local clock = redis.call('TIME')
+// takeScript counts a use. KEYS are those of the windows, then those of the leases, then one of this command alone. ARGV are the number of
+// windows, limit and amount of each, the id of the leases, and limit and duration in milliseconds of each. It returns 1 or 0, and what is
+// used and, for windows, what is left of the minute.
+const takeScript = `local said = redis.call('GET', KEYS[#KEYS])
+if said then return said end
+local clock = redis.call('TIME')
 local now = clock[1] * 1000 + math.floor(clock[2] / 1000)
 local windows, at = tonumber(ARGV[1]), 2
 local ok, out = 1, {}
@@ -61,7 +65,7 @@ end
 local id = ARGV[at]
 at = at + 1
 local leases = at
-for i = windows + 1, #KEYS do
+for i = windows + 1, #KEYS - 1 do
   redis.call('ZREMRANGEBYSCORE', KEYS[i], '-inf', now)
   local held = redis.call('ZCARD', KEYS[i])
   if held >= tonumber(ARGV[at]) then ok = 0 end
@@ -73,23 +77,26 @@ if ok == 1 then
     redis.call('INCRBY', KEYS[i], ARGV[2 * i + 1])
     if redis.call('PTTL', KEYS[i]) < 0 then redis.call('PEXPIRE', KEYS[i], 60000) end
   end
-  for i = windows + 1, #KEYS do
+  for i = windows + 1, #KEYS - 1 do
     local life = tonumber(ARGV[leases + 2 * (i - windows) - 1])
     redis.call('ZADD', KEYS[i], now + life, id)
     if redis.call('PTTL', KEYS[i]) < life then redis.call('PEXPIRE', KEYS[i], life) end
   end
 end
-return ok .. ' ' .. table.concat(out, ' ')`
+said = ok .. ' ' .. table.concat(out, ' ')
+redis.call('SET', KEYS[#KEYS], said, 'PX', ` + remembered + `)
+return said`
 
-// giveScript settles a use. ARGV are the number of windows, what is added to each, and the id of the leases.
-const giveScript = `local windows = tonumber(ARGV[1])
+// giveScript settles a use. KEYS are as those of takeScript. ARGV are the number of windows, what is added to each, and the id of the leases.
+const giveScript = `if not redis.call('SET', KEYS[#KEYS], '1', 'NX', 'PX', ` + remembered + `) then return 1 end
+local windows = tonumber(ARGV[1])
 for i = 1, windows do
   if redis.call('PTTL', KEYS[i]) > 0 then
     local used = redis.call('INCRBY', KEYS[i], ARGV[i + 1])
     if used < 0 then redis.call('INCRBY', KEYS[i], string.format('%.0f', -used)) end
   end
 end
-for i = windows + 1, #KEYS do
+for i = windows + 1, #KEYS - 1 do
   redis.call('ZREM', KEYS[i], ARGV[windows + 2])
 end
 return 1`
@@ -164,7 +171,11 @@ func (s *Store) Give(ctx context.Context, use quota.Use) error {
 	delete(s.own, use.ID)
 	s.mu.Unlock()
 	if own {
-		return s.memory.Give(ctx, use)
+		if err := s.memory.Give(ctx, use); err != nil {
+			return err
+		}
+		// The server may have counted the use all the same, and only its reply was lost. A minute ends by itself, but a lease is long.
+		use.Windows = nil
 	}
 	if s.pause.Resting() || len(use.Windows)+len(use.Leases) == 0 {
 		return nil
@@ -258,7 +269,8 @@ func parse(text string, use quota.Use) (quota.States, bool, error) {
 	return states, ok, nil
 }
 
-// keys are the names on the server. All of one owner are on the same node of a cluster, by the hash in braces.
+// keys are the names on the server, of which the last one is for one command alone. All of one owner are on the same node of a cluster, by
+// the hash in braces.
 func (s *Store) keys(use quota.Use) []string {
 	owner := hash(append(append([]string(nil), s.options.Deployment...), use.Owner)...)
 	var keys []string
@@ -268,7 +280,7 @@ func (s *Store) keys(use quota.Use) []string {
 	for _, l := range use.Leases {
 		keys = append(keys, prefix+"{"+owner+"}:"+hash(l.Key))
 	}
-	return keys
+	return append(keys, prefix+"{"+owner+"}:"+rand.Text())
 }
 
 func hash(parts ...string) string {
@@ -279,25 +291,28 @@ func hash(parts ...string) string {
 	return hex.EncodeToString(h.Sum(nil)[:16])
 }
 
-// do sends a command over a kept connection, or over a new one when there is none or it turns out to be dead. A command that was counted
-// although its reply was lost is then counted twice, which lets nobody have more.
+// do sends a command over a kept connection, and once more over a new one when there is none or it is of no use any more. So a command has to
+// be one that may arrive twice.
 func (s *Store) do(ctx context.Context, command []string) (redis.Reply, error) {
 	ctx, cancel := context.WithTimeout(ctx, s.options.Patience)
 	defer cancel()
-	var reply redis.Reply
-	err := errDead
 	if conn := s.kept(); conn != nil {
-		if reply, err = s.send(ctx, conn, command); err != nil && isDead(err) {
-			err = errDead
+		reply, err := s.send(ctx, conn, command)
+		if moved, ok := errors.AsType[*redis.Refusal](err); err == nil || ok && moved.Address != "" {
+			return s.follow(ctx, command, reply, err)
 		}
+		// It may have died unnoticed, its login may be over, or the server may no longer be the primary. A new one shows what is true.
 	}
-	if errors.Is(err, errDead) {
-		conn, problem := s.options.Server.Connect(ctx)
-		if problem != nil {
-			return redis.Reply{}, problem
-		}
-		reply, err = s.send(ctx, conn, command)
+	conn, err := s.options.Server.Connect(ctx)
+	if err != nil {
+		return redis.Reply{}, err
 	}
+	reply, err := s.send(ctx, conn, command)
+	return s.follow(ctx, command, reply, err)
+}
+
+// follow sends the command to another node of the cluster if the error says that the keys are there.
+func (s *Store) follow(ctx context.Context, command []string, reply redis.Reply, err error) (redis.Reply, error) {
 	moved, ok := errors.AsType[*redis.Refusal](err)
 	if !ok {
 		return reply, err
@@ -307,15 +322,6 @@ func (s *Store) do(ctx context.Context, command []string) (redis.Reply, error) {
 		return reply, errors.Join(err, problem)
 	}
 	return s.send(ctx, node, command)
-}
-
-// errDead says that there is no connection that can be used.
-var errDead = errors.New("the connection is of no use any more")
-
-// isDead reports whether it was the connection that failed. A login may end sooner than its connection.
-func isDead(err error) bool {
-	refused, ok := errors.AsType[*redis.Refusal](err)
-	return !ok || refused.Code == "NOAUTH"
 }
 
 // send keeps the connection if it is good for more.
@@ -362,18 +368,19 @@ func (s *Store) failed(ctx context.Context, err error) {
 
 // explain returns an error whose text is safe for logs: what a server says may quote what it was sent.
 func explain(err error) error {
+	const server = "the Redis server that counts for all instances"
 	if login, ok := errors.AsType[*redis.LoginError](err); ok {
-		return errors.New("nobody can log in to the Redis server that counts for all instances: " + login.Error())
+		return errors.New("nobody can log in to " + server + ": " + login.Error())
 	}
 	refused, ok := errors.AsType[*redis.Refusal](err)
 	switch {
 	case !ok:
-		return errors.New("the Redis server that counts for all instances cannot be reached")
+		return errors.New(server + " cannot be reached" + redis.Unreached(err))
 	case refused.Code == "NOPERM":
-		return errors.New("the Redis server that counts for all instances answered NOPERM; its user needs the commands EVAL, TIME, GET, DEL, INCRBY, PTTL, PEXPIRE, " +
-			"ZADD, ZCARD, ZREM and ZREMRANGEBYSCORE on the keys " + prefix + "*, and SET and GET on " + usedPrefix + "*")
+		return errors.New(server + " answered NOPERM; its user needs the commands EVAL, TIME, SET, GET, DEL, INCRBY, PTTL, PEXPIRE, ZADD, ZCARD, ZREM and " +
+			"ZREMRANGEBYSCORE on the keys " + prefix + "*, and SET and GET on " + usedPrefix + "*")
 	}
-	return errors.New("the Redis server that counts for all instances answered " + refused.Code)
+	return errors.New(server + " answered " + refused.Code + refused.Remedy())
 }
 
 // wall returns the time without its monotonic reading, which stands still while a function is frozen.
