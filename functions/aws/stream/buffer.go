@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -81,12 +82,18 @@ func (c *collected) Write(p []byte) (int, error) {
 	case c.zip == nil && !c.compress():
 		return c.drop()
 	}
-	n, err := c.zip.Write(p)
-	if base64.StdEncoding.EncodedLen(c.bytes.Len()) > c.limit {
-		return c.drop()
+	// A whole answer comes in one write, and may be many times what is kept.
+	for part := range slices.Chunk(p, zipAtOnce) {
+		_, _ = c.zip.Write(part)
+		if base64.StdEncoding.EncodedLen(c.bytes.Len()) > c.limit {
+			return c.drop()
+		}
 	}
-	return n, err
+	return len(p), nil
 }
+
+// zipAtOnce is how much is compressed before it is looked at what has come of it, in bytes.
+const zipAtOnce = 64 << 10
 
 // drop returns an error rather than silence: a handler that stops here saves the rest of a paid upstream answer.
 func (c *collected) drop() (int, error) {

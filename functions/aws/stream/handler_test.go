@@ -345,6 +345,27 @@ func TestAReplyThatIsTooLargeIsCompressedForThoseWhoReadThat(t *testing.T) {
 	}
 }
 
+// TestAReplyThatStaysTooLargeIsNotKept has a whole answer in one write, as it comes without stream. It is not parallel: it counts what all allocate.
+func TestAReplyThatStaysTooLargeIsNotKept(t *testing.T) {
+	const limit, size = 64 << 10, 16 << 20
+	noise := make([]byte, size)
+	for i := range noise {
+		noise[i] = byte(rand.Uint32())
+	}
+	serve := func(w http.ResponseWriter, _ *http.Request) { _, _ = w.Write(noise) }
+	in := append(json.RawMessage(`{"headers":{"accept-encoding":"gzip"},`), event("/", "")[1:]...)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	v, err := stream.Handler(http.HandlerFunc(serve), stream.Options{Mode: stream.Buffered, MaxResponseBytes: limit})(t.Context(), in)
+	runtime.ReadMemStats(&after)
+	if err != nil || !strings.Contains(string(v.(json.RawMessage)), "response_too_large") {
+		t.Fatalf("got %.200s, error %v", v, err)
+	}
+	if took := after.TotalAlloc - before.TotalAlloc; took > size/2 {
+		t.Errorf("%d bytes were allocated for a reply of %d that is dropped after %d", took, size, limit)
+	}
+}
+
 func TestAPanicIsReportedWithoutItsValue(t *testing.T) {
 	t.Parallel()
 	type secret string
