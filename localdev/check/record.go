@@ -58,6 +58,7 @@ func loadOn(cloud config.Cloud, data []byte) (*config.Document, error) {
 		environment[config.MFAVariable] = "true"
 	case config.GCP:
 		environment["GOOGLE_CLOUD_PROJECT"] = "project"
+		environment["POSTERN_REDIS_CA"] = "PEM" // the modules give it
 	}
 	return config.FromEnvironment(cloud, func(name string) string { return environment[name] }, nil)
 }

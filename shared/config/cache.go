@@ -76,7 +76,8 @@ func (l *loader) redis(o object) *Redis {
 		if r.AuthType == Native {
 			p.wrong("the function's own identity logs in, and has no password", "remove it, or remove auth_type")
 		}
-	} else if !local && r.AuthType != Native {
+	} else if r.AuthType != Native && (!local || r.Username != "") {
+		// Without a password nobody logs in, whatever the name.
 		o.missing("credential_ref", "the place of the password is missing", referenceRemedy)
 	}
 	if p, ok := o.field("key_ref"); ok {
@@ -131,6 +132,12 @@ func (d *Document) settleRedis(cloud Cloud, getenv func(string) string) []Proble
 			problems = append(problems, Problem{Path: "POSTERN_REDIS_URL", Value: r.URL, Message: problem, Remedy: redisRemedy})
 		}
 	}
+	if cloud == GCP && r.Authorities == "" && strings.HasPrefix(strings.ToLower(r.URL), "rediss:") {
+		d.Warnings = append(d.Warnings, Problem{
+			Path: "POSTERN_REDIS_CA", Message: "it is not set, and the system knows none of the authorities from which Memorystore has its certificates",
+			Remedy: "set it to the instance's own authority in PEM (managedServerCa)",
+		})
+	}
 	if cloud != AWS {
 		if r.Username != "" {
 			d.Warnings = append(d.Warnings, Problem{
@@ -140,7 +147,13 @@ func (d *Document) settleRedis(cloud Cloud, getenv func(string) string) []Proble
 		}
 		return problems
 	}
-	r.Username = cmp.Or(r.Username, getenv("POSTERN_REDIS_USERNAME"))
+	made := getenv("POSTERN_REDIS_USERNAME")
+	if r.Username != "" && made != "" && r.Username != made {
+		problems = append(problems, Problem{
+			Path: "cache.redis.username", Value: r.Username, Message: "the deployment has made another user for this function, whom POSTERN_REDIS_USERNAME names", Remedy: "remove it",
+		})
+	}
+	r.Username = cmp.Or(r.Username, made)
 	if r.Username == "" {
 		problems = append(problems, Problem{
 			Path: "cache.redis.username", Message: "the user of ElastiCache who logs in with IAM is missing, and POSTERN_REDIS_USERNAME is not set",

@@ -317,8 +317,18 @@ func TestTheFunctionsOwnIdentityLogsInToRedis(t *testing.T) {
 			want:   config.Redis{URL: "rediss://10.0.0.3:6379", Authorities: "PEM"},
 		},
 		{
-			name: "Google Cloud: a user's name has no effect", cloud: config.GCP, redis: ", url: 'rediss://10.0.0.3:6379', username: me", getenv: variables(),
-			want: config.Redis{URL: "rediss://10.0.0.3:6379"}, warning: "cache.redis.username (\"me\"): it has no effect here",
+			name: "AWS: as another user than the deployment has made", cloud: config.AWS, redis: ", username: me",
+			getenv:  variables("POSTERN_REDIS_URL", serverless, "POSTERN_REDIS_USERNAME", "postern"),
+			problem: `cache.redis.username ("me"): the deployment has made another user for this function, whom POSTERN_REDIS_USERNAME names; remove it`,
+		},
+		{
+			name: "Google Cloud: without an authority", cloud: config.GCP, redis: ", url: 'rediss://10.0.0.3:6379'", getenv: variables(),
+			want:    config.Redis{URL: "rediss://10.0.0.3:6379"},
+			warning: "POSTERN_REDIS_CA: it is not set, and the system knows none of the authorities from which Memorystore has its certificates; set it to the instance's own authority in PEM",
+		},
+		{
+			name: "Google Cloud: a user's name has no effect", cloud: config.GCP, redis: ", url: 'rediss://10.0.0.3:6379', username: me", getenv: variables("POSTERN_REDIS_CA", "PEM"),
+			want: config.Redis{URL: "rediss://10.0.0.3:6379", Authorities: "PEM"}, warning: "cache.redis.username (\"me\"): it has no effect here",
 		},
 		{
 			name: "Azure: without an address", cloud: config.Azure, getenv: variables(),

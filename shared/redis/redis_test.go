@@ -137,6 +137,7 @@ func TestAddresses(t *testing.T) {
 		"TLS":                      {url: "rediss://cache.example:6380/2"},
 		"TLS on the usual port":    {url: "rediss://cache.example"},
 		"this machine":             {url: "redis://127.0.0.1:6379/0"},
+		"this machine by name":     {url: "redis://LocalHost"},
 		"clear text to elsewhere":  {"redis://cache.example", "the Redis server is on another machine; use rediss://, which is Redis over TLS"},
 		"a password in the URL":    {"rediss://user:password@cache.example", "the address of the Redis server is not a URL of the form rediss://host:port/database"},
 		"no host":                  {"rediss://", "the address of the Redis server is not a URL of the form rediss://host:port/database"},

@@ -115,7 +115,7 @@ func port(address *url.URL) string {
 
 func isLoopback(host string) bool {
 	ip, err := netip.ParseAddr(host)
-	return host == "localhost" || err == nil && ip.IsLoopback()
+	return strings.EqualFold(host, "localhost") || err == nil && ip.IsLoopback()
 }
 
 // vouched returns an error unless a server's certificate comes from one of the authorities.
@@ -161,7 +161,7 @@ func (s *Server) mayFollow(moved *Refusal) bool {
 	if err != nil {
 		return false
 	}
-	return s.tls != nil || host == "" || host != "localhost" && isLoopback(host)
+	return s.tls != nil || host == "" || !strings.EqualFold(host, "localhost") && isLoopback(host)
 }
 
 func (s *Server) connect(ctx context.Context, address string) (*Conn, error) {
