@@ -31,38 +31,51 @@ func (w *wiring) redisServer(r *config.Redis) (*redis.Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	if login != nil {
+	if login.get != nil {
 		options.Login = func(ctx context.Context) (redis.Login, error) {
-			who, err := login(ctx)
+			who, err := login.get(ctx)
 			if err != nil {
 				return redis.Login{}, errors.New(identity.Why(err))
 			}
 			return who, nil
 		}
 	}
+	if login.rejected != nil {
+		options.Rejected = func(who redis.Login) { login.rejected(secrets.NewValue(who.Password)) }
+	}
 	return redis.New(options)
 }
 
+// redisLogin is who logs in to a Redis server.
+type redisLogin struct {
+	// get is nil when nobody does.
+	get func(context.Context) (redis.Login, error)
+	// rejected is told of a password that the server did not take. It is nil when
+	// each login has a new one.
+	rejected func(password secrets.Value)
+}
+
 // redisLogin returns who logs in: the function itself, or a user with a stored
-// password. It is nil when nobody does.
-func (w *wiring) redisLogin(r *config.Redis) (func(context.Context) (redis.Login, error), error) {
+// password.
+func (w *wiring) redisLogin(r *config.Redis) (redisLogin, error) {
 	switch {
 	case r.AuthType == config.Native:
 		return w.nativeLogin(r)
 	case r.CredentialRef == "":
-		return nil, nil
+		return redisLogin{}, nil
 	}
 	password, err := w.secret(r.CredentialRef)
 	if err != nil {
-		return nil, fmt.Errorf("credential_ref: %w", err)
+		return redisLogin{}, fmt.Errorf("credential_ref: %w", err)
 	}
-	return func(ctx context.Context) (redis.Login, error) {
+	get := func(ctx context.Context) (redis.Login, error) {
 		value, err := password.read(ctx)
 		return redis.Login{User: r.Username, Password: value.Reveal()}, err
-	}, nil
+	}
+	return redisLogin{get, password.rejected}, nil
 }
 
-func (w *wiring) nativeLogin(r *config.Redis) (func(context.Context) (redis.Login, error), error) {
+func (w *wiring) nativeLogin(r *config.Redis) (redisLogin, error) {
 	switch w.Cloud {
 	case config.AWS:
 		name, serverless := r.ElastiCache()
@@ -71,12 +84,12 @@ func (w *wiring) nativeLogin(r *config.Redis) (func(context.Context) (redis.Logi
 			Cache: name, Serverless: serverless, User: r.Username,
 		})
 		if err != nil {
-			return nil, err
+			return redisLogin{}, err
 		}
-		return func(ctx context.Context) (redis.Login, error) {
+		return redisLogin{get: func(ctx context.Context) (redis.Login, error) {
 			password, err := login.Password(ctx)
 			return redis.Login{User: r.Username, Password: password.Reveal()}, err
-		}, nil
+		}}, nil
 	case config.GCP:
 		// The default user logs in, and the token says who that is
 		// (https://cloud.google.com/memorystore/docs/valkey/about-iam-auth).
@@ -95,13 +108,13 @@ func (w *wiring) nativeLogin(r *config.Redis) (func(context.Context) (redis.Logi
 			return claims.Object, nil
 		}), nil
 	}
-	return nil, fmt.Errorf("a function on %s has no identity that a Redis server knows", w.Cloud)
+	return redisLogin{}, fmt.Errorf("a function on %s has no identity that a Redis server knows", w.Cloud)
 }
 
 // login has a token for its password.
-func login(source identity.TokenSource, user func(token secrets.Value) (string, error)) func(context.Context) (redis.Login, error) {
+func login(source identity.TokenSource, user func(token secrets.Value) (string, error)) redisLogin {
 	kept := identity.NewCache(source, identity.CacheOptions{})
-	return func(ctx context.Context) (redis.Login, error) {
+	get := func(ctx context.Context) (redis.Login, error) {
 		token, err := kept.Token(ctx)
 		if err != nil {
 			return redis.Login{}, err
@@ -109,4 +122,5 @@ func login(source identity.TokenSource, user func(token secrets.Value) (string, 
 		name, err := user(token.Value)
 		return redis.Login{User: name, Password: token.Value.Reveal()}, err
 	}
+	return redisLogin{get, kept.Rejected}
 }

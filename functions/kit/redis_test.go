@@ -1,6 +1,7 @@
 package kit
 
 import (
+	"fmt"
 	"log/slog"
 	"strings"
 	"testing"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/postern-ai/postern/localdev/fake/awsauth"
 	"github.com/postern-ai/postern/localdev/fake/managedredis"
+	"github.com/postern-ai/postern/localdev/fake/secretsmanager"
 	"github.com/postern-ai/postern/shared/config"
 	"github.com/postern-ai/postern/shared/quota"
 )
@@ -127,6 +129,34 @@ func TestAFunctionWithoutAnIdentityForRedisSaysSo(t *testing.T) {
 	}
 	if !strings.Contains(log, "nobody can log in to the shared token cache: no Azure identity: IDENTITY_ENDPOINT and IDENTITY_HEADER are not set") {
 		t.Errorf("the log says %q", log)
+	}
+}
+
+// TestAPasswordThatRedisRefusesIsReadAgain rotates a password in its store.
+func TestAPasswordThatRedisRefusesIsReadAgain(t *testing.T) {
+	t.Parallel()
+	w, server := newWorld(t), miniredis.RunT(t)
+	server.RequireUserAuth("postern", "password-1")
+	w.secrets.Seed(secretsmanager.Secret{Name: "redis", Text: "password-1"})
+	wiring, _, err := w.wiring(t, config.AWS, "platform_callers: true\ncache: {secret_ttl: 24h, redis: {url: 'redis://"+server.Addr()+"', username: postern, credential_ref: redis, key_ref: env://KEY}}\n"+
+		"upstreams: [{provider: bedrock}]\n", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, step := range []struct{ name, password, want string }{
+		{"at first", "password-1", "<nil>"},
+		{"with another password", "password-2", "redis: WRONGPASS"},
+		{"once it was refused", "password-2", "<nil>"},
+	} {
+		server.RequireUserAuth("postern", step.password)
+		w.secrets.Seed(secretsmanager.Secret{Name: "redis", Text: step.password})
+		conn, err := wiring.server.Connect(t.Context())
+		if got := fmt.Sprint(err); got != step.want {
+			t.Errorf("%s: got %s", step.name, got)
+		}
+		if conn != nil {
+			conn.Close()
+		}
 	}
 }
 

@@ -28,6 +28,8 @@ type Options struct {
 	// Login returns who logs in. Nil means that nobody does. It is called for each connection, so that a new password is noticed, and keeps
 	// what is costly to fetch. The text of its error has to be safe for logs.
 	Login func(ctx context.Context) (Login, error)
+	// Rejected, when set, is told which login the server did not take, so that the next connection does not come with the same.
+	Rejected func(login Login)
 	// RootCAs are whom to trust for the server's certificate. Nil means the system's.
 	RootCAs *x509.CertPool
 	// Own says that RootCAs vouch for this server and for nobody else, as the authority of an instance of Memorystore does. Any certificate
@@ -200,7 +202,11 @@ func (s *Server) greet(ctx context.Context, c *Conn, login Login) error {
 		if login.User != "" {
 			command = []string{"AUTH", login.User, login.Password}
 		}
-		if _, err := c.Do(ctx, command...); err != nil {
+		_, err := c.Do(ctx, command...)
+		if refused, ok := errors.AsType[*Refusal](err); ok && refused.Code == "WRONGPASS" && s.options.Rejected != nil {
+			s.options.Rejected(login)
+		}
+		if err != nil {
 			return err
 		}
 	}
