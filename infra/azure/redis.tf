@@ -5,10 +5,6 @@ locals {
   redis_environment = !local.redis ? {} : {
     POSTERN_REDIS_URL = "rediss://${azurerm_managed_redis.redis[0].hostname}:${azurerm_managed_redis.redis[0].default_database[0].port}"
   }
-  redis_objects = { for user, object in {
-    gateway = local.gateway
-    rotate  = one(azurerm_function_app_flex_consumption.rotate[*].identity[0].principal_id)
-  } : user => object if contains(local.redis_users, user) }
 }
 
 resource "azurerm_managed_redis" "redis" {
@@ -30,8 +26,17 @@ resource "azurerm_managed_redis" "redis" {
   }
 }
 
-resource "azurerm_managed_redis_access_policy_assignment" "redis" {
-  for_each         = local.redis_users
+resource "azurerm_managed_redis_access_policy_assignment" "gateway" {
+  count            = contains(local.redis_users, "gateway") ? 1 : 0
   managed_redis_id = azurerm_managed_redis.redis[0].id
-  object_id        = local.redis_objects[each.key]
+  object_id        = local.gateway
+}
+
+# One after the other: of two assignments at a time one fails
+# (https://github.com/microsoft/aspire/issues/13043).
+resource "azurerm_managed_redis_access_policy_assignment" "rotate" {
+  count            = contains(local.redis_users, "rotate") ? 1 : 0
+  managed_redis_id = azurerm_managed_redis.redis[0].id
+  object_id        = azurerm_function_app_flex_consumption.rotate[0].identity[0].principal_id
+  depends_on       = [azurerm_managed_redis_access_policy_assignment.gateway]
 }

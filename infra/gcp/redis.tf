@@ -11,7 +11,7 @@ locals {
   redis_connections = flatten([for r in google_memorystore_instance.redis : r.endpoints[*].connections[*].psc_auto_connection])
   redis_environment = !local.redis ? {} : {
     POSTERN_REDIS_URL = "rediss://${[for c in local.redis_connections : c.ip_address if c.connection_type == "CONNECTION_TYPE_PRIMARY"][0]}:6379"
-    POSTERN_REDIS_CA  = join("", flatten([for r in google_memorystore_instance.redis : r.managed_server_ca[*].ca_certs[*].certificates]))
+    POSTERN_REDIS_CA  = join("\n", flatten([for r in google_memorystore_instance.redis : r.managed_server_ca[*].ca_certs[*].certificates]))
   }
   # A subnet is named by itself, or with its project.
   redis_subnet = one([for n in local.network : one(n.subnets)])

@@ -20,7 +20,7 @@ run "a_server_without_keys" {
     error_message = "nobody logs in but with Entra ID, over TLS"
   }
   assert {
-    condition     = { for name, a in azurerm_managed_redis_access_policy_assignment.redis : name => a.object_id } == { for name in ["gateway", "rotate"] : name => "00000000-0000-0000-0000-000000000003" }
+    condition     = [for a in concat(azurerm_managed_redis_access_policy_assignment.gateway, azurerm_managed_redis_access_policy_assignment.rotate) : a.object_id] == [for name in ["gateway", "rotate"] : "00000000-0000-0000-0000-000000000003"]
     error_message = "both apps' own identities may log in"
   }
   assert {
@@ -44,7 +44,7 @@ run "without_it_in_the_document_there_is_none" {
     config_file = "tests/testdata/proactive.yaml"
   }
   assert {
-    condition     = length(azurerm_managed_redis.redis) + length(azurerm_managed_redis_access_policy_assignment.redis) == 0
+    condition     = length(azurerm_managed_redis.redis) + length(azurerm_managed_redis_access_policy_assignment.gateway) == 0
     error_message = "a document without such a server has none made"
   }
 }

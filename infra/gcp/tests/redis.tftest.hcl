@@ -25,7 +25,7 @@ run "a_server_without_a_password" {
   }
   assert {
     condition = alltrue([for s in [google_cloud_run_v2_service.gateway, google_cloud_run_v2_service.rotate[0]] :
-    { for e in s.template[0].containers[0].env : e.name => e.value if startswith(e.name, "POSTERN_REDIS") } == { POSTERN_REDIS_URL = "rediss://10.0.0.3:6379", POSTERN_REDIS_CA = "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n" }])
+    { for e in s.template[0].containers[0].env : e.name => e.value if startswith(e.name, "POSTERN_REDIS") } == { POSTERN_REDIS_URL = "rediss://10.0.0.3:6379", POSTERN_REDIS_CA = "-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n-----BEGIN CERTIFICATE-----\nMIJ\n-----END CERTIFICATE-----" }])
     error_message = "both functions are told where the server is, and by whose certificate they know it"
   }
   assert {

@@ -30,6 +30,6 @@ mock_resource "google_memorystore_instance" {
       { psc_auto_connection = [{ connection_type = "CONNECTION_TYPE_READER", ip_address = "10.0.0.4" }] },
       { psc_auto_connection = [{ connection_type = "CONNECTION_TYPE_PRIMARY", ip_address = "10.0.0.3" }] },
     ] }]
-    managed_server_ca = [{ ca_certs = [{ certificates = ["-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----\n"] }] }]
+    managed_server_ca = [{ ca_certs = [{ certificates = ["-----BEGIN CERTIFICATE-----\nMII\n-----END CERTIFICATE-----", "-----BEGIN CERTIFICATE-----\nMIJ\n-----END CERTIFICATE-----"] }] }]
   }
 }
