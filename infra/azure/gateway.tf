@@ -14,12 +14,17 @@ locals {
     gateway = { account = azurerm_storage_account.host.name, identity = azurerm_user_assigned_identity.host.client_id }
     rotate  = { account = one(azurerm_storage_account.rotate[*].name), identity = one(azurerm_user_assigned_identity.rotate[*].client_id) }
     } : app => {
+    # The provider puts a connection without a key here, which the host would take,
+    # and shows in each plan that this differs.
+    AzureWebJobsStorage                       = ""
     AzureWebJobsStorage__accountName          = of.account
     AzureWebJobsStorage__credential           = "managedidentity"
     AzureWebJobsStorage__clientId             = of.identity
     APPLICATIONINSIGHTS_AUTHENTICATION_STRING = "Authorization=AAD;ClientId=${of.identity}"
-    # The function's own lines and the requests, which alarms count.
-    AzureFunctionsJobHost__logging__logLevel__default = "Information"
+    # The function's own lines and the requests, which alarms count, and events, of
+    # which the host would leave some out under load.
+    AzureFunctionsJobHost__logging__logLevel__default                                = "Information"
+    AzureFunctionsJobHost__logging__applicationInsights__samplingSettings__isEnabled = "false"
   } if of.identity != null }
 
   environment = merge(
@@ -91,7 +96,6 @@ resource "azurerm_function_app_flex_consumption" "gateway" {
 
   runtime_name    = "custom"
   runtime_version = "1.0"
-  zip_deploy_file = var.packages.gateway
 
   storage_container_type            = "blobContainer"
   storage_container_endpoint        = "${azurerm_storage_account.host.primary_blob_endpoint}${azurerm_storage_container.package.name}"
@@ -179,4 +183,10 @@ resource "azurerm_function_app_flex_consumption" "gateway" {
     azurerm_role_assignment.storage,
     azurerm_role_assignment.telemetry,
   ]
+}
+
+module "package" {
+  source = "./package"
+  file   = var.packages.gateway
+  app    = { host = azurerm_function_app_flex_consumption.gateway.default_hostname, id = azurerm_function_app_flex_consumption.gateway.id }
 }

@@ -69,7 +69,6 @@ resource "azurerm_function_app_flex_consumption" "rotate" {
 
   runtime_name    = "custom"
   runtime_version = "1.0"
-  zip_deploy_file = var.packages.rotate
 
   storage_container_type            = "blobContainer"
   storage_container_endpoint        = "${azurerm_storage_account.rotate[0].primary_blob_endpoint}${azurerm_storage_container.rotate[0].name}"
@@ -100,6 +99,13 @@ resource "azurerm_function_app_flex_consumption" "rotate" {
     azurerm_role_assignment.rotation_storage,
     azurerm_role_assignment.rotation_telemetry,
   ]
+}
+
+module "rotation_package" {
+  count  = local.rotates ? 1 : 0
+  source = "./package"
+  file   = var.packages.rotate
+  app    = { host = azurerm_function_app_flex_consumption.rotate[0].default_hostname, id = azurerm_function_app_flex_consumption.rotate[0].id }
 }
 
 # Key Vault may start a rotation too, when a secret is about to expire.
@@ -148,7 +154,8 @@ resource "azurerm_eventgrid_system_topic_event_subscription" "near_expiry" {
     type = "SystemAssigned"
   }
 
-  depends_on = [azurerm_role_assignment.failed]
+  # The function is there once the package is.
+  depends_on = [azurerm_role_assignment.failed, module.rotation_package]
 }
 
 # It goes before everything that it depends on, or refuses to, and so keeps that.

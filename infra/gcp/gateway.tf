@@ -11,6 +11,8 @@ locals {
     local.redis ? ["compute", "memorystore", "networkconnectivity"] : [],
   ))
   image = "${local.region}-docker.pkg.dev/${local.project}/${google_artifact_registry_repository.gateway.repository_id}/gateway"
+  # Without the symbol table, as everywhere else.
+  build_environment = { GOOGLE_GOLDFLAGS = "-s -w" }
   # Names of buckets are taken worldwide, and have 63 characters at most.
   buckets = { for use, name in { source = "${local.project}-${local.service}-source", ledger = "${local.project}-${var.name}-ledger" } :
     use => length(name) <= 63 ? name : "${trimsuffix(substr(name, 0, 54), "-")}-${substr(sha256(name), 0, 8)}"
@@ -106,6 +108,22 @@ resource "google_project_iam_member" "build" {
   member  = "serviceAccount:${google_service_account.build.email}"
 }
 
+module "image" {
+  source          = "./image"
+  place           = "projects/${local.project}/locations/${local.region}"
+  archive         = { bucket = google_storage_bucket.source.name, object = google_storage_bucket_object.source.name }
+  function        = "Gateway"
+  image           = local.image
+  service_account = google_service_account.build.id
+  environment     = local.build_environment
+  depends_on = [
+    google_project_service.this,
+    google_storage_bucket_iam_member.build,
+    google_artifact_registry_repository_iam_member.build,
+    google_project_iam_member.build,
+  ]
+}
+
 resource "google_cloud_run_v2_service" "gateway" {
   project             = local.project
   location            = local.region
@@ -116,13 +134,13 @@ resource "google_cloud_run_v2_service" "gateway" {
   deletion_protection = false
   labels              = var.tags
 
+  # What the image was made of.
   build_config {
-    source_location = "gs://${google_storage_bucket.source.name}/${google_storage_bucket_object.source.name}"
-    function_target = "Gateway"
-    image_uri       = local.image
-    service_account = google_service_account.build.id
-    # Without the symbol table, as everywhere else.
-    environment_variables = { GOOGLE_GOLDFLAGS = "-s -w" }
+    source_location       = "gs://${google_storage_bucket.source.name}/${google_storage_bucket_object.source.name}"
+    function_target       = "Gateway"
+    image_uri             = local.image
+    service_account       = google_service_account.build.id
+    environment_variables = local.build_environment
   }
 
   template {
@@ -131,6 +149,8 @@ resource "google_cloud_run_v2_service" "gateway" {
     timeout                          = "${min(3600, local.request_seconds + 5)}s"
     max_instance_request_concurrency = 80
     labels                           = var.tags
+    # The image keeps its name, and a revision the image that it began with.
+    annotations = { "postern.ai/source" = google_storage_bucket_object.source.name }
 
     scaling {
       min_instance_count = 0
@@ -149,7 +169,7 @@ resource "google_cloud_run_v2_service" "gateway" {
     }
 
     containers {
-      image = local.image
+      image = module.image.image
       resources {
         limits            = { cpu = "1", memory = "512Mi" }
         cpu_idle          = true
@@ -185,9 +205,6 @@ resource "google_cloud_run_v2_service" "gateway" {
   }
 
   depends_on = [
-    google_storage_bucket_iam_member.build,
-    google_artifact_registry_repository_iam_member.build,
-    google_project_iam_member.build,
     google_project_iam_member.models,
     google_secret_manager_secret_iam_member.gateway,
     google_pubsub_topic_iam_member.gateway,

@@ -19,6 +19,23 @@ resource "google_storage_bucket_object" "rotate" {
   }
 }
 
+module "rotation_image" {
+  count           = local.rotates ? 1 : 0
+  source          = "./image"
+  place           = "projects/${local.project}/locations/${local.region}"
+  archive         = { bucket = google_storage_bucket.source.name, object = google_storage_bucket_object.rotate[0].name }
+  function        = "Rotate"
+  image           = local.rotation_image
+  service_account = google_service_account.build.id
+  environment     = local.build_environment
+  depends_on = [
+    google_project_service.this,
+    google_storage_bucket_iam_member.build,
+    google_artifact_registry_repository_iam_member.build,
+    google_project_iam_member.build,
+  ]
+}
+
 resource "google_cloud_run_v2_service" "rotate" {
   count       = local.rotates ? 1 : 0
   project     = local.project
@@ -35,7 +52,7 @@ resource "google_cloud_run_v2_service" "rotate" {
     function_target       = "Rotate"
     image_uri             = local.rotation_image
     service_account       = google_service_account.build.id
-    environment_variables = { GOOGLE_GOLDFLAGS = "-s -w" }
+    environment_variables = local.build_environment
   }
 
   template {
@@ -44,6 +61,7 @@ resource "google_cloud_run_v2_service" "rotate" {
     timeout                          = "600s"
     max_instance_request_concurrency = 10
     labels                           = var.tags
+    annotations                      = { "postern.ai/source" = google_storage_bucket_object.rotate[0].name }
 
     scaling {
       min_instance_count = 0
@@ -62,7 +80,7 @@ resource "google_cloud_run_v2_service" "rotate" {
     }
 
     containers {
-      image = local.rotation_image
+      image = module.rotation_image[0].image
       resources {
         limits            = { cpu = "1", memory = "512Mi" }
         cpu_idle          = true
@@ -79,9 +97,6 @@ resource "google_cloud_run_v2_service" "rotate" {
   }
 
   depends_on = [
-    google_storage_bucket_iam_member.build,
-    google_artifact_registry_repository_iam_member.build,
-    google_project_iam_member.build,
     google_secret_manager_secret_iam_member.rotated,
     google_secret_manager_secret_iam_member.rotate,
     google_storage_bucket_iam_member.ledger,

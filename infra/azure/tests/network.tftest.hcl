@@ -3,6 +3,14 @@ mock_provider "azurerm" {
   source = "./tests/mocks"
 }
 
+# What publishes reaches Azure.
+override_module {
+  target = module.package
+}
+override_module {
+  target = module.rotation_package
+}
+
 variables {
   packages            = { gateway = "tests/testdata/package.zip", rotate = "tests/testdata/package.zip" }
   config_file         = "tests/testdata/proactive.yaml"

@@ -2,6 +2,16 @@ mock_provider "google" {
   source = "./tests/mocks"
 }
 
+# What builds reaches Google Cloud.
+override_module {
+  target  = module.image
+  outputs = { image = "europe-west1-docker.pkg.dev/my-project/postern-gateway/gateway" }
+}
+override_module {
+  target  = module.rotation_image
+  outputs = { image = "europe-west1-docker.pkg.dev/my-project/postern-gateway/rotate" }
+}
+
 variables {
   packages    = { gateway = "tests/testdata/package.zip" }
   config_file = "tests/testdata/minimal.yaml"
@@ -19,6 +29,10 @@ run "a_document_with_token_callers" {
   assert {
     condition     = google_cloud_run_v2_service.gateway.build_config[0].function_target == "Gateway" && google_cloud_run_v2_service.gateway.build_config[0].source_location == "gs://my-project-postern-gateway-source/gateway-${filesha256("tests/testdata/package.zip")}.zip"
     error_message = "the function is built from the package, and another package is another build"
+  }
+  assert {
+    condition     = google_cloud_run_v2_service.gateway.template[0].containers[0].image == module.image.image && google_cloud_run_v2_service.gateway.template[0].annotations["postern.ai/source"] == "gateway-${filesha256("tests/testdata/package.zip")}.zip"
+    error_message = "the function runs what was built, and another build is another revision"
   }
   assert {
     condition     = google_cloud_run_v2_service.gateway.template[0].timeout == "305s" && google_cloud_run_v2_service.gateway.template[0].max_instance_request_concurrency == 80 && google_cloud_run_v2_service.gateway.template[0].scaling[0].max_instance_count == 100

@@ -3,6 +3,16 @@ mock_provider "google" {
   source = "./tests/mocks"
 }
 
+# What builds reaches Google Cloud.
+override_module {
+  target  = module.image
+  outputs = { image = "europe-west1-docker.pkg.dev/my-project/postern-gateway/gateway" }
+}
+override_module {
+  target  = module.rotation_image
+  outputs = { image = "europe-west1-docker.pkg.dev/my-project/postern-gateway/rotate" }
+}
+
 variables {
   packages            = { gateway = "tests/testdata/package.zip", rotate = "tests/testdata/package.zip" }
   config_file         = "tests/testdata/redis.yaml"

@@ -2,6 +2,14 @@ mock_provider "azurerm" {
   source = "../../azure/tests/mocks"
 }
 
+# What publishes reaches Azure.
+override_module {
+  target = module.postern.module.package
+}
+override_module {
+  target = module.postern.module.rotation_package
+}
+
 run "the_example_applies_as_it_is" {
   variables {
     packages = { gateway = "../../azure/tests/testdata/package.zip", rotate = "../../azure/tests/testdata/package.zip" }

@@ -2,6 +2,16 @@ mock_provider "google" {
   source = "../../gcp/tests/mocks"
 }
 
+# What builds reaches Google Cloud.
+override_module {
+  target  = module.postern.module.image
+  outputs = { image = "europe-west1-docker.pkg.dev/my-project/postern-gateway/gateway" }
+}
+override_module {
+  target  = module.postern.module.rotation_image
+  outputs = { image = "europe-west1-docker.pkg.dev/my-project/postern-gateway/rotate" }
+}
+
 run "the_example_applies_as_it_is" {
   variables {
     packages = { gateway = "../../gcp/tests/testdata/package.zip", rotate = "../../gcp/tests/testdata/package.zip" }

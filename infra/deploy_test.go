@@ -1,0 +1,155 @@
+package infra_test
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// stand is a service that has one answer to each request, the last of them for good, and keeps what it was asked.
+type stand struct {
+	*httptest.Server
+	mu      sync.Mutex
+	answers []string // a status and a body
+	asked   []string // method, path and body
+	tokens  map[string]bool
+}
+
+func newStand(t *testing.T, answers ...string) *stand {
+	t.Helper()
+	s := &stand{answers: answers, tokens: map[string]bool{}}
+	s.Server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		body, err := io.ReadAll(r.Body)
+		if err != nil {
+			t.Error(err)
+		}
+		s.mu.Lock()
+		defer s.mu.Unlock()
+		s.asked = append(s.asked, strings.TrimSpace(r.Method+" "+r.URL.RequestURI()+" "+string(body)))
+		s.tokens[r.Header.Get("Authorization")] = true
+		var status int
+		answer := s.answers[0]
+		if len(s.answers) > 1 {
+			s.answers = s.answers[1:]
+		}
+		if _, err := fmt.Sscan(answer, &status); err != nil {
+			t.Error(err)
+		}
+		w.WriteHeader(status)
+		_, _ = io.WriteString(w, strings.TrimSpace(answer[3:]))
+	}))
+	t.Cleanup(s.Close)
+	return s
+}
+
+// script runs one of the modules' programs as Terraform does, and returns what it prints.
+func script(t *testing.T, path string, environment ...string) (string, error) {
+	t.Helper()
+	bin := t.TempDir()
+	const az = "#!/bin/sh\n[ \"$*\" = 'account get-access-token --query accessToken --output tsv' ] && echo token-1\n"
+	if err := os.WriteFile(filepath.Join(bin, "az"), []byte(az), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	c := exec.CommandContext(t.Context(), "sh", path)
+	c.Env = append(os.Environ(), append(environment, "PAUSE=0", "PATH="+bin+":"+os.Getenv("PATH"))...)
+	out, err := c.CombinedOutput()
+	if strings.Contains(string(out), "token-1") {
+		t.Errorf("%s prints the token", path)
+	}
+	return string(out), err
+}
+
+// exchange is what a program asks of a cloud that answers so, and what it says of that.
+type exchange struct {
+	answers []string
+	asked   []string
+	says    string
+	fails   bool
+}
+
+// holds runs a program against stands, with the environment that it has at the address of one.
+func holds(t *testing.T, path string, exchanges map[string]exchange, environment func(url string) []string) {
+	t.Helper()
+	for name, x := range exchanges {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newStand(t, x.answers...)
+			out, err := script(t, path, environment(s.URL)...)
+			if (err != nil) != x.fails || !strings.Contains(out, x.says) {
+				t.Errorf("%v: %s", err, out)
+			}
+			if diff := cmp.Diff(x.asked, s.asked); diff != "" {
+				t.Errorf("asked (-want +got):\n%s", diff)
+			}
+			if diff := cmp.Diff(map[string]bool{"Bearer token-1": true}, s.tokens); diff != "" {
+				t.Errorf("as whom (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestTheImageOfAFunctionIsBuiltBeforeItIsRun(t *testing.T) {
+	t.Parallel()
+	const (
+		began   = `200 {"buildOperation": {"name": "operations/build/p/abc==", "metadata": {"build": {"name": "projects/1/builds/7"}}}}`
+		goes    = `200 {"name": "operations/build/p/abc==", "metadata": {"build": {"status": "WORKING"}}}`
+		done    = `200 {"name": "operations/build/p/abc==", "metadata": {"build": {"status": "SUCCESS"}}, "done": true, "response": {}}`
+		failed  = "200 {\n\"name\": \"operations/build/p/abc==\", \"metadata\": {\"build\": {\"logUrl\": \"https://logs.example/7\"}},\n\"done\": true,\n\"error\": {\n\"code\": 3,\n\"message\": \"Build failed\"\n}\n}"
+		refused = `403 {"error": {"message": "not yet"}}`
+		submit  = `POST /submit {"imageUri":"i"}`
+		ask     = "GET /builds/operations/build/p/abc=="
+	)
+	holds(t, "gcp/image/build.sh", map[string]exchange{
+		"a build is waited for":                      {answers: []string{began, goes, `503 busy`, done}, asked: []string{submit, ask, ask, ask}},
+		"what is refused is asked for again":         {answers: []string{refused, began, done}, asked: []string{submit, submit, ask}, says: "not yet"},
+		"a build that fails once is made again":      {answers: []string{began, failed, began, done}, asked: []string{submit, ask, submit, ask}, says: "Build failed https://logs.example/7"},
+		"a build that nobody allows is given up":     {answers: []string{refused}, asked: []string{submit, submit, submit}, says: "The build is refused (403)", fails: true},
+		"a build that nobody may look at is not one": {answers: []string{began, refused}, asked: []string{submit, ask, submit, submit}, says: "Nothing is told of the build (403)", fails: true},
+	}, func(url string) []string {
+		return []string{"SUBMIT=" + url + "/submit", "BUILDS=" + url + "/builds", "TOKEN=token-1", `BUILD={"imageUri":"i"}`}
+	})
+}
+
+func TestThePackageOfAnAppIsPublished(t *testing.T) {
+	t.Parallel()
+	const (
+		taken   = `202 "dep-123"`
+		goes    = `202 {"id": "dep-123", "status": 1, "complete": false}`
+		done    = `200 {"id": "dep-123", "status": 4, "complete": true}`
+		failed  = `200 {"id": "dep-123", "status": 3, "status_text": "no host.json", "complete": true}`
+		forming = `400 {"error": "BlobUploadFailedException: 403"}`
+		publish = "POST /api/publish?RemoteBuild=false&Deployer=terraform zip"
+		ask     = "GET /api/deployments/dep-123"
+	)
+	file := filepath.Join(t.TempDir(), "package.zip")
+	if err := os.WriteFile(file, []byte("zip"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	holds(t, "azure/package/publish.sh", map[string]exchange{
+		"a deployment is waited for":                            {answers: []string{taken, `404 not yet`, goes, `502 busy`, done}, asked: []string{publish, ask, ask, ask, ask}},
+		"an app that is new is waited for":                      {answers: []string{`404 no such host`, forming, taken, done}, asked: []string{publish, publish, publish, ask}},
+		"a package that is no app fails":                        {answers: []string{taken, failed}, asked: []string{publish, ask}, says: "no host.json", fails: true},
+		"a deployment without an id is the latest":              {answers: []string{`200 {"message": "fine"}`, done}, asked: []string{publish, "GET /api/deployments/latest"}},
+		"a deployment that nobody may look at has not happened": {answers: []string{taken, `403 no`}, asked: []string{publish, ask}, says: "The package is not deployed: no", fails: true},
+	}, func(url string) []string { return []string{"HOST=" + url, "PACKAGE=" + file} })
+}
+
+// The provider's own way of publishing asks what Flex Consumption does not have, with a password.
+func TestNoAppIsPublishedByItsProvider(t *testing.T) {
+	t.Parallel()
+	for _, file := range []string{"gateway.tf", "rotation.tf"} {
+		text := read(t, "azure", file)
+		if strings.Contains(text, "zip_deploy_file") || !strings.Contains(text, "./package\"") {
+			t.Errorf("azure/%s leaves its package to the provider", file)
+		}
+	}
+}
