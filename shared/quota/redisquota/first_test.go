@@ -212,6 +212,30 @@ func TestALeaseThatTheServerHasAllTheSameIsGivenBack(t *testing.T) {
 	}
 }
 
+// TestACallerThatGoesAwayWhileItIsCountedHoldsNoLease goes away when the server has counted it.
+func TestACallerThatGoesAwayWhileItIsCountedHoldsNoLease(t *testing.T) {
+	t.Parallel()
+	m := miniredis.RunT(t)
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	var faults atomic.Int64
+	s := storeAt(t, node(t, m.Addr(), func(string) string { return "" }, func(command string) bool {
+		if strings.Contains(command, "EVAL") && ctx.Err() == nil {
+			cancel()
+			return true
+		}
+		return false
+	}), &faults)
+	use := quota.Use{Owner: "o", ID: "a", Leases: []quota.Lease{{Key: "s", Limit: 1, For: time.Hour}}}
+	if _, _, err := s.Take(ctx, use); !errors.Is(err, context.Canceled) {
+		t.Fatalf("got error %v", err)
+	}
+	use.ID = "b"
+	if _, ok, err := s.Take(t.Context(), use); !ok || err != nil || faults.Load() != 0 {
+		t.Errorf("the next one: got %v, error %v, %d faults", ok, err, faults.Load())
+	}
+}
+
 // TestAKeptConnectionThatIsRefusedIsReplaced has a server refuse what comes over connections that have been used before.
 func TestAKeptConnectionThatIsRefusedIsReplaced(t *testing.T) {
 	t.Parallel()

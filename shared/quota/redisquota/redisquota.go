@@ -33,6 +33,8 @@ const (
 	idleFor = 20 * time.Second
 	// mostIdle bounds the connections that are kept.
 	mostIdle = 8
+	// mostLate bounds the uses that are remembered to be given back once the server answers again.
+	mostLate = 64
 	// remembered is for how many milliseconds the server knows a command again that is sent once more because its reply was lost.
 	remembered = "5000"
 )
@@ -128,7 +130,8 @@ type Store struct {
 
 	mu   sync.Mutex
 	idle []idle
-	own  map[string]bool // the uses under way that were counted in this instance alone
+	own  map[string]bool // the uses under way that this instance has counted itself, and whether the server may have done so too
+	late []quota.Use     // the leases that have ended while the server was away, the latest last
 }
 
 type idle struct {
@@ -144,13 +147,15 @@ func New(options Options) *Store {
 
 // Take implements quota.Store.
 func (s *Store) Take(ctx context.Context, use quota.Use) (quota.States, bool, error) {
-	if !s.pause.Resting() {
+	asked := !s.pause.Resting()
+	if asked {
 		states, ok, err := s.take(ctx, use)
 		if err == nil {
 			s.pause.Worked()
 			return states, ok, nil
 		}
 		if ctx.Err() != nil && !errors.Is(ctx.Err(), context.DeadlineExceeded) {
+			s.later(use)
 			return quota.States{}, false, fmt.Errorf("count a request: %w", ctx.Err())
 		}
 		s.failed(ctx, err)
@@ -158,36 +163,73 @@ func (s *Store) Take(ctx context.Context, use quota.Use) (quota.States, bool, er
 	states, ok, err := s.memory.Take(ctx, use)
 	if ok {
 		s.mu.Lock()
-		s.own[use.ID] = true
+		s.own[use.ID] = asked
 		s.mu.Unlock()
 	}
 	return states, ok, err
 }
 
-// Give implements quota.Store. What cannot be given back ends by itself.
+// Give implements quota.Store. What cannot be given back is with the next use that is counted; and it ends by itself.
 func (s *Store) Give(ctx context.Context, use quota.Use) error {
 	s.mu.Lock()
-	own := s.own[use.ID]
+	asked, own := s.own[use.ID]
 	delete(s.own, use.ID)
 	s.mu.Unlock()
 	if own {
-		if err := s.memory.Give(ctx, use); err != nil {
+		if err := s.memory.Give(ctx, use); err != nil || !asked {
 			return err
 		}
 		// The server may have counted the use all the same, and only its reply was lost. A minute ends by itself, but a lease is long.
 		use.Windows = nil
 	}
-	if s.pause.Resting() || len(use.Windows)+len(use.Leases) == 0 {
+	if len(use.Windows)+len(use.Leases) == 0 {
 		return nil
 	}
+	if s.pause.Resting() {
+		s.later(use)
+		return nil
+	}
+	if err := s.give(ctx, use); err != nil {
+		s.later(use)
+		s.failed(ctx, err)
+	}
+	return nil
+}
+
+func (s *Store) give(ctx context.Context, use quota.Use) error {
 	keys := s.keys(use)
 	command := []string{"EVAL", giveScript, strconv.Itoa(len(keys))}
 	command = append(append(command, keys...), strconv.Itoa(len(use.Windows)))
 	for _, w := range use.Windows {
 		command = append(command, strconv.FormatInt(w.Amount, 10))
 	}
-	if _, err := s.do(ctx, append(command, use.ID)); err != nil {
-		s.failed(ctx, err)
+	_, err := s.do(ctx, append(command, use.ID))
+	return err
+}
+
+// later remembers the leases of uses that could not be given back. Their windows are soon over.
+func (s *Store) later(uses ...quota.Use) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, use := range uses {
+		if use.Windows = nil; len(use.Leases) > 0 {
+			s.late = append(s.late, use)
+		}
+	}
+	s.late = s.late[max(0, len(s.late)-mostLate):]
+}
+
+// settle gives back what could not be given back before.
+func (s *Store) settle(ctx context.Context) error {
+	s.mu.Lock()
+	late := s.late
+	s.late = nil
+	s.mu.Unlock()
+	for i, use := range late {
+		if err := s.give(ctx, use); err != nil {
+			s.later(late[i:]...)
+			return err
+		}
 	}
 	return nil
 }
@@ -220,6 +262,9 @@ func (s *Store) First(ctx context.Context, what string, span time.Duration) bool
 }
 
 func (s *Store) take(ctx context.Context, use quota.Use) (quota.States, bool, error) {
+	if err := s.settle(ctx); err != nil {
+		return quota.States{}, false, err
+	}
 	keys := s.keys(use)
 	command := []string{"EVAL", takeScript, strconv.Itoa(len(keys))}
 	command = append(append(command, keys...), strconv.Itoa(len(use.Windows)))

@@ -147,6 +147,50 @@ func TestWithoutTheServerEachInstanceCounts(t *testing.T) {
 	}
 }
 
+// TestAStreamThatEndsWhileTheServerIsAwayDoesNotCountForLong: its caller has it back as soon as the server answers, and not when the lease ends.
+func TestAStreamThatEndsWhileTheServerIsAwayDoesNotCountForLong(t *testing.T) {
+	t.Parallel()
+	m := miniredis.RunT(t)
+	var faults []string
+	s, other := store(t, m, &faults), store(t, m, nil)
+	use := func(id string) quota.Use {
+		return quota.Use{Owner: "o", ID: id, Leases: []quota.Lease{{Key: "s", Limit: 100, For: time.Hour}}}
+	}
+	for i := range 70 {
+		if _, ok, err := s.Take(t.Context(), use(fmt.Sprint(i))); !ok || err != nil {
+			t.Fatal(i, ok, err)
+		}
+	}
+	m.SetError("LOADING")
+	for i := range 70 { // the first one finds out, and the others leave the server alone
+		if err := s.Give(t.Context(), use(fmt.Sprint(i))); err != nil {
+			t.Error(err)
+		}
+	}
+	for i := range 70 { // of which the server knows nothing
+		id := fmt.Sprint("own ", i)
+		if _, ok, err := s.Take(t.Context(), use(id)); !ok || err != nil {
+			t.Fatal(id, ok, err)
+		}
+		if err := s.Give(t.Context(), use(id)); err != nil {
+			t.Error(err)
+		}
+	}
+	m.SetError("")
+	redisquota.Rested(s)
+	if _, ok, err := s.Take(t.Context(), use("next")); !ok || err != nil {
+		t.Errorf("the next one: got %v, error %v", ok, err)
+	}
+	// What is remembered is bounded, and the six that ended first are forgotten.
+	states, ok, err := other.Take(t.Context(), use("last"))
+	if !ok || err != nil || states.Leases[0].Used != 6+2 {
+		t.Errorf("got %+v, %v, error %v", states, ok, err)
+	}
+	if len(faults) != 1 {
+		t.Errorf("got the faults %q", faults)
+	}
+}
+
 func TestWhatTheServerSaysIsNotInTheLog(t *testing.T) {
 	t.Parallel()
 	m := miniredis.RunT(t)
