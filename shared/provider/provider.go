@@ -30,10 +30,10 @@ type Model interface {
 	// yields chunks in the order that [chat.Chunk] describes; usage is always
 	// included where the upstream counts it, whether or not the caller asked. It
 	// ends after the last chunk, or with one error if the answer broke off: a
-	// stream that ends without an error is complete. A chunk and all that it
-	// holds are valid until the next one is asked for. The sequence must be ranged
-	// over exactly once, even if only to stop at once, since that is what
-	// releases the connection.
+	// stream that ends without an error is complete. A chunk and what it holds are
+	// valid until the next one is asked for; its usage alone may be kept. The
+	// sequence must be ranged over exactly once, even if only to stop at once,
+	// since that is what releases the connection.
 	Stream(ctx context.Context, req *chat.Request) (iter.Seq2[*chat.Chunk, error], error)
 }
 

@@ -55,6 +55,10 @@ func TestAProfileIsReadAsTheSharedFilesAreWritten(t *testing.T) {
 		{"values in quotes", "", "[default]\naws_access_key_id = \"AKIA1\"\naws_secret_access_key = 's'\n", "", "AKIA1", "shared config", ""},
 		{"colons", "", "[default]\naws_access_key_id: AKIA1\naws_secret_access_key: a=b\n", "", "AKIA1", "shared config", ""},
 		{"half of a key over a whole one", "[default]\n" + keys, "[default]\naws_access_key_id = canary\n", "", "", "", "set both or neither"},
+		{"the other half over a whole one", "[default]\n" + keys, "[default]\naws_secret_access_key = canary\n", "", "", "", "set both or neither"},
+		{"a quote at one end alone", "", "[default]\naws_access_key_id = \"AKIA1\naws_secret_access_key = s\n", "", "\"AKIA1", "shared config", ""},
+		{"a section behind another whose last member has no value", "", "[other]\ns3 =\n[default]\n  aws_access_key_id = AKIA1\n  aws_secret_access_key = s\n", "", "AKIA1", "shared config", ""},
+		{"two sections of one name", "", "[default]\naws_access_key_id = AKIA1\nregion =\n[default]\n  aws_secret_access_key = s\n", "", "AKIA1", "shared config", ""},
 		{"a process whose parts are in quotes", "[default]\ncredential_process = \"printf\" '%s' \"{\\\"Version\\\":1,\\\"AccessKeyId\\\":\\\"AKIA3\\\",\\\"SecretAccessKey\\\":\\\"s\\\"}\"\n",
 			"", "", "AKIA3", "credential process", ""},
 		{"a process that knows the keys", `[default]
@@ -117,7 +121,7 @@ func TestSharedFilesThatNobodyNamesMayBeUnreadable(t *testing.T) {
 		"a folder in place of the file": {map[string]string{"HOME": home}, ""},
 		"a file that is named":          {map[string]string{"AWS_CONFIG_FILE": home}, "AWS_CONFIG_FILE"},
 		"the other one":                 {map[string]string{"AWS_SHARED_CREDENTIALS_FILE": home}, "AWS_SHARED_CREDENTIALS_FILE"},
-		"a profile that is named":       {map[string]string{"HOME": file, "AWS_DEFAULT_PROFILE": "canary"}, "AWS_DEFAULT_PROFILE"},
+		"a profile that is named":       {map[string]string{"HOME": file, "AWS_DEFAULT_PROFILE": "canary"}, "or remove the variable: not a directory"},
 	} {
 		c.env["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = "http://127.0.0.1:1/v1/credentials"
 		issuer := awscreds.New(awscreds.Options{})
@@ -134,7 +138,8 @@ func TestSharedFilesThatNobodyNamesMayBeUnreadable(t *testing.T) {
 func TestAProfileThatIsRefusedIsNotTakenForAnotherSource(t *testing.T) {
 	t.Parallel()
 	for config, want := range map[string]string{
-		"[default]\nrole_arn = canary\n":                "shared config",
+		"":                               "container credentials",
+		"[default]\nrole_arn = canary\n": "shared config",
 		"[default]\ncredential_process = exit 1\n":      "shared config, credential process",
 		"[default]\naws_access_key_id = canary\n":       "shared config",
 		"[default]\ncredential_process = printf '{}'\n": "shared config, credential process",
@@ -142,7 +147,7 @@ func TestAProfileThatIsRefusedIsNotTakenForAnotherSource(t *testing.T) {
 		env := files(t, config, "")
 		env["AWS_CONTAINER_CREDENTIALS_FULL_URI"] = "http://127.0.0.1:1/v1/credentials"
 		ctx, trail := identity.WithTrail(t.Context())
-		who := sigv4.NewIdentity(sigv4.IdentityOptions{Getenv: environment(env), HTTP: silent(t)})
+		who := sigv4.NewIdentity(sigv4.IdentityOptions{Getenv: environment(env), HTTP: offline()})
 		if _, _, err := who.Who(ctx, "eu-central-1"); err == nil {
 			t.Errorf("%q: there are credentials", config)
 		}
@@ -198,6 +203,7 @@ func TestAContainersTokenGoesOnlyWhereCredentialsAreHad(t *testing.T) {
 		"http://169.254.170.23/v1/credentials": true, "http://[fd00:ec2::23]/v1/credentials": true, "https://example.com/v1/credentials": true,
 		"/v1/credentials":                  true, // of ECS
 		"http://example.com/canary":        false,
+		"ftp://127.0.0.1/canary":           false,
 		"http://169.254.169.254/canary":    false,
 		"http://127.0.0.1.example/canary":  false,
 		"http://canary@example.com/canary": false,

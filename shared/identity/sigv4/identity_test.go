@@ -308,6 +308,27 @@ func TestTheInstanceMetadataServiceIsAskedOnlyWhenThatIsSpelledOut(t *testing.T)
 	}
 }
 
+func TestTheMetadataServiceIsAskedAsTheEnvironmentSays(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ name, value, asked, err string }{
+		{"AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "IPv6", "PUT fd00:ec2::254 GET fd00:ec2::254", "status 403"},
+		{"AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE", "canary", "", "AWS_EC2_METADATA_SERVICE_ENDPOINT_MODE has to be IPv4 or IPv6"},
+		{"AWS_EC2_METADATA_SERVICE_ENDPOINT", "http://127.0.0.1", "PUT 127.0.0.1 GET 127.0.0.1", "status 403"},
+		{"AWS_EC2_METADATA_V1_DISABLED", "true", "PUT 169.254.169.254", "ec2imds"},
+	} {
+		asked := ""
+		client := &http.Client{Transport: wire{http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			asked = strings.TrimSpace(asked + " " + r.Method + " " + r.URL.Hostname())
+			w.WriteHeader(http.StatusForbidden)
+		})}}
+		_, err := sign(t, authorizer(t, sigv4.IdentityOptions{Getenv: environment(map[string]string{"AWS_EC2_METADATA_DISABLED": "false", c.name: c.value}), HTTP: client}))
+		wantPublic(t, err, c.err)
+		if asked != c.asked {
+			t.Errorf("%s=%s: asked %q, want %q", c.name, c.value, asked, c.asked)
+		}
+	}
+}
+
 func TestSharedFilesAreUsedAndTheirErrorsAreNotQuoted(t *testing.T) {
 	clean(t)
 	file := os.Getenv("AWS_SHARED_CREDENTIALS_FILE")
