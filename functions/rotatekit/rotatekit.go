@@ -73,7 +73,14 @@ func New(k Kit) (*Rotator, error) {
 		return nil, err
 	}
 	r := &Rotator{kit: k, clock: &clock{next: k.HTTP}, document: d}
-	if r.access, err = k.gateway().Access(d); err != nil {
+	// What is wrong with the server that tokens are shared on is found here, for Run.
+	if _, err := k.gateway().Access(d); err != nil {
+		return nil, err
+	}
+	// Tokens that manage keys are not shared on it: the gateway has its key too, and would have them.
+	alone := *d
+	alone.Cache.Redis = nil
+	if r.access, err = k.gateway().Access(&alone); err != nil {
 		return nil, err
 	}
 	hash, err := hashOf(d)

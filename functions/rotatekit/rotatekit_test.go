@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"net"
 	"net/http"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -90,6 +92,52 @@ func TestEveryIssuerOfTheDocumentIsLinked(t *testing.T) {
 		if !slices.Contains(made, m.Issuer) {
 			t.Errorf("the document has no key of the issuer %s", m.Issuer)
 		}
+	}
+}
+
+// TestTokensThatManageKeysAreSharedWithNobody has a server to share tokens on, whose key the gateway has too.
+func TestTokensThatManageKeysAreSharedWithNobody(t *testing.T) {
+	t.Parallel()
+	listen, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = listen.Close() })
+	var connections atomic.Int64
+	go func() {
+		for {
+			conn, err := listen.Accept()
+			if err != nil {
+				return
+			}
+			connections.Add(1)
+			_ = conn.Close()
+		}
+	}()
+	key := secrets.Environment{Lookup: func(string) (string, bool) { return strings.Repeat("0f", 32), true }}
+	r, err := New(Kit{
+		Cloud: config.AWS, Log: slog.New(slog.DiscardHandler), Store: none{}, StoreName: secrets.StoreAWS, Ledger: &ledger.Book{Store: &ledgertest.Memory{}},
+		Audit: audit.NewLines(nil), Secrets: secrets.Stores{secrets.StoreEnv: key, secrets.StoreOwn: key},
+		Getenv: func(name string) string {
+			return map[string]string{"POSTERN_CONFIG": every + "cache: {redis: {url: 'redis://" + listen.Addr().String() + "', key_ref: env://KEY}}\n", "AWS_REGION": "eu-west-1"}[name]
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	manager, err := r.azure(&r.document.Rotation.Keys[2], "https://management.azure.com/.default")
+	if err != nil {
+		t.Fatal(err)
+	}
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodGet, "https://management.azure.com/", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := manager.Authorize(request); err == nil {
+		t.Error("there is a token although nobody can give one")
+	}
+	if n := connections.Load(); n > 0 {
+		t.Errorf("the server has been asked %d times", n)
 	}
 }
 
