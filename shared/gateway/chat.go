@@ -134,15 +134,15 @@ func (x *exchange) pump(ctx context.Context, chunks iter.Seq2[*chat.Chunk, error
 		if err != nil {
 			return late(ctx, err)
 		}
-		if x.first == 0 {
-			patience.Stop()
-			x.first = time.Since(x.start)
-		}
 		if chunk.Usage != nil {
 			x.usage = chunk.Usage
 			if !wantsUsage && len(chunk.Choices) == 0 {
 				continue
 			}
+		}
+		if x.first == 0 {
+			patience.Stop()
+			x.first = time.Since(x.start)
 		}
 		data := []byte(chunk.Wire)
 		if data == nil {

@@ -112,6 +112,7 @@ func TestTheTimeOfARequestIsForAllItsAttempts(t *testing.T) {
 		took      time.Duration
 	}{
 		{"a model that hangs leaves half of it to the next", "bob", map[string]act{"vendor.large-v1": hangs(), "gemini": says("b").after(time.Second)}, 0, 200, "b", 31 * time.Second},
+		{"what its prompt has cost is no beginning", "bob", map[string]act{"vendor.large-v1": {counted: true, silence: time.Hour}, "gemini": says("b")}, 0, 200, "b", 30 * time.Second},
 		{"and that one half of the rest", "bob", map[string]act{"vendor.large-v1": hangs(), "gemini": hangs(), "llama": says("c").after(14 * time.Second)}, 0, 200, "c", 59 * time.Second},
 		{"the last one has all of the rest, and no more", "bob", map[string]act{"vendor.large-v1": hangs(), "gemini": hangs(), "llama": hangs()}, 0, 504, "", 60 * time.Second},
 		{"one that is quick to fail leaves more", "bob", map[string]act{"vendor.large-v1": answered(429), "gemini": answered(503), "llama": says("c").after(59 * time.Second)}, 0, 200, "c", 59 * time.Second},
