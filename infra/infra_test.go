@@ -212,6 +212,39 @@ run "plan" {
 	}
 }
 
+// What refuses to be destroyed while rotations may be under way has to be asked before all is made anew.
+func TestAnotherNameIsTheEndOfADeployment(t *testing.T) {
+	t.Parallel()
+	for _, cloud := range clouds {
+		t.Run(string(cloud), func(t *testing.T) {
+			t.Parallel()
+			module := initialized(t, string(cloud))
+			head, _, _ := strings.Cut(read(t, string(cloud), "tests", "rotation.tftest.hcl"), "\nrun ")
+			test := head + `
+run "made" {}
+run "renamed" {
+  command = plan
+  variables {
+    name = "other"
+  }
+}
+`
+			addTests(t, module, "renamed", map[string]string{"renamed.tftest.hcl": test})
+			var actions []string
+			for _, m := range passed(t, module, "-verbose", "-test-directory=renamed") {
+				for _, c := range m.Plan.Changes {
+					if c.Address == "terraform_data.rotation[0]" {
+						actions = c.Change.Actions
+					}
+				}
+			}
+			if diff := cmp.Diff([]string{"delete", "create"}, actions); diff != "" {
+				t.Errorf("terraform_data.rotation (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
 // What the rotation's code asks for is what the modules grant, and nothing else.
 func TestTheRotationIsGrantedWhatItsCodeNeeds(t *testing.T) {
 	t.Parallel()

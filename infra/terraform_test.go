@@ -49,10 +49,12 @@ type message struct {
 	} `json:"test_state"`
 	Plan struct {
 		Changes []struct {
-			Type   string `json:"type"`
-			Mode   string `json:"mode"`
-			Change struct {
-				After map[string]any `json:"after"`
+			Address string `json:"address"`
+			Type    string `json:"type"`
+			Mode    string `json:"mode"`
+			Change  struct {
+				Actions []string       `json:"actions"`
+				After   map[string]any `json:"after"`
 			} `json:"change"`
 		} `json:"resource_changes"`
 	} `json:"test_plan"`

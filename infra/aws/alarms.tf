@@ -20,8 +20,8 @@ locals {
     { for name, alarm in {
       outbox-stuck     = { namespace = local.namespace, metric = "outbox-stuck", what = local.outbox_what }
       rotation-crashes = { of = local.rotation_function, metric = "Errors", what = "Runs of the rotation fail." }
-      # Nothing is heard of it for a day.
-      rotation-idle = { of = local.rotation_function, metric = "Invocations", comparison = "LessThanThreshold", period = 86400, missing = "breaching", what = "The rotation has not run for a day." }
+      # Nothing is heard of it for a day, and for an hour more, as it may run but once.
+      rotation-idle = { of = local.rotation_function, metric = "Invocations", comparison = "LessThanThreshold", period = 3600, periods = 25, missing = "breaching", what = "The rotation has not run for a day." }
       undelivered   = { namespace = "AWS/SQS", metric = "ApproximateNumberOfMessagesVisible", dimensions = { QueueName = "${local.rotation_function}-failed" }, what = "Runs of the rotation were given up." }
     } : name => alarm if local.rotates },
     { for name in ["stranger"] : name => { namespace = local.namespace, metric = name, what = local.stranger_what } if local.watched },
@@ -38,7 +38,7 @@ resource "aws_cloudwatch_metric_alarm" "this" {
   dimensions          = can(each.value.namespace) ? try(each.value.dimensions, null) : { FunctionName = try(each.value.of, local.function) }
   statistic           = try(each.value.namespace, "") == "AWS/SQS" ? "Maximum" : "Sum"
   period              = try(each.value.period, 300)
-  evaluation_periods  = 1
+  evaluation_periods  = try(each.value.periods, 1)
   comparison_operator = try(each.value.comparison, "GreaterThanOrEqualToThreshold")
   threshold           = try(each.value.threshold, 1)
   treat_missing_data  = try(each.value.missing, "notBreaching")
@@ -63,31 +63,44 @@ resource "aws_cloudwatch_log_metric_filter" "rotate" {
 }
 
 # Who else reads the secrets is in CloudTrail, of which the account has to have a
-# trail. Reading is what EventBridge only passes on when a rule says so.
+# trail. Reading is what EventBridge only passes on when a rule says so. It knows
+# each secret that is read together with others as one that is read by itself.
 resource "aws_cloudwatch_event_rule" "stranger" {
-  count       = local.watched ? 1 : 0
-  name        = "${var.name}-stranger"
+  count       = length(local.watched_ids)
+  name        = "${var.name}-stranger${count.index == 0 ? "" : "-${count.index + 1}"}"
   description = local.stranger_what
   state       = "ENABLED_WITH_ALL_CLOUDTRAIL_MANAGEMENT_EVENTS"
   tags        = var.tags
   event_pattern = jsonencode({
     source = ["aws.secretsmanager"]
     detail = {
-      eventName         = ["GetSecretValue", "BatchGetSecretValue"]
-      requestParameters = { "$or" = [{ secretId = local.watched_ids }, { secretIdList = local.watched_ids }] }
-      # A user and root have no session, and so no role.
+      eventName         = ["GetSecretValue"]
+      requestParameters = { secretId = local.watched_ids[count.index] }
       "$or" = [
-        { userIdentity = { sessionContext = { sessionIssuer = { arn = [{ "anything-but" = local.known_readers }] } } } },
-        { userIdentity = { sessionContext = { sessionIssuer = { arn = [{ exists = false }] } }, arn = [{ "anything-but" = local.known_readers }] } },
+        { userIdentity = { sessionContext = { sessionIssuer = { arn = [{ "anything-but" = local.known_roles }] } } } },
+        # A user and root have no session, and so no role.
+        { userIdentity = merge({ sessionContext = { sessionIssuer = { arn = [{ exists = false }] } } }, [for known in [local.known_users] : { arn = [{ "anything-but" = known }] } if length(known) > 0]...) },
       ]
     }
   })
+
+  lifecycle {
+    precondition {
+      condition     = length(local.known_roles) + length(local.known_users) <= 12
+      error_message = "A rule of EventBridge has 2048 characters, which are enough for ten alarms.readers."
+    }
+  }
 }
 
 locals {
-  # A secret is asked for by its name, its ARN, or the ARN without its end.
-  watched_ids   = sort(distinct(flatten([for name, arn in local.arn_of : [name, arn, replace(arn, "/-[A-Za-z0-9]{6}$/", "")]])))
+  # A secret is asked for by its name, its ARN, or the ARN without its end. So many
+  # fit into a rule.
+  watched_ids = !local.watched ? [] : [for names in chunklist(sort(keys(local.arn_of)), 3) :
+    sort(distinct(flatten([for name in names : [name, local.arn_of[name], replace(local.arn_of[name], "/-[A-Za-z0-9]{6}$/", "")]])))
+  ]
   known_readers = sort(distinct(concat([aws_iam_role.gateway.arn], aws_iam_role.rotate[*].arn, tolist(var.alarms.readers == null ? [] : var.alarms.readers))))
+  known_users   = [for arn in local.known_readers : arn if strcontains(arn, ":user/") || endswith(arn, ":root")]
+  known_roles   = [for arn in local.known_readers : arn if !contains(local.known_users, arn)]
 }
 
 # What it was is kept here.
@@ -108,14 +121,14 @@ resource "aws_cloudwatch_log_resource_policy" "stranger" {
       Principal = { Service = ["events.amazonaws.com", "delivery.logs.amazonaws.com"] }
       Action    = ["logs:CreateLogStream", "logs:PutLogEvents"]
       Resource  = "${aws_cloudwatch_log_group.stranger[0].arn}:*"
-      Condition = { ArnEquals = { "aws:SourceArn" = aws_cloudwatch_event_rule.stranger[0].arn } }
+      Condition = { ArnEquals = { "aws:SourceArn" = aws_cloudwatch_event_rule.stranger[*].arn } }
     }]
   })
 }
 
 resource "aws_cloudwatch_event_target" "stranger" {
-  count = local.watched ? 1 : 0
-  rule  = aws_cloudwatch_event_rule.stranger[0].name
+  count = length(local.watched_ids)
+  rule  = aws_cloudwatch_event_rule.stranger[count.index].name
   arn   = aws_cloudwatch_log_group.stranger[0].arn
 }
 

@@ -30,12 +30,22 @@ module "vpc" {
   subnets = toset(flatten([for n in local.network : tolist(n.endpoints)]))
 }
 
-# The rotation's ledger is reached by a route.
+# The rotation's ledger is reached by a route, in the table of each subnet. One
+# that has none of its own has the main one of its VPC.
 data "aws_route_tables" "functions" {
-  count = local.endpoints && local.rotates ? 1 : 0
+  for_each = toset(flatten([for n in local.network : tolist(n.subnets) if local.endpoints && local.rotates]))
   filter {
     name   = "association.subnet-id"
-    values = var.network.subnets
+    values = [each.value]
+  }
+}
+
+data "aws_route_tables" "main" {
+  count  = local.endpoints && local.rotates ? 1 : 0
+  vpc_id = module.vpc.id
+  filter {
+    name   = "association.main"
+    values = ["true"]
   }
 }
 
@@ -74,6 +84,6 @@ resource "aws_vpc_endpoint" "ledger" {
   vpc_id            = module.vpc.id
   service_name      = "com.amazonaws.${local.region}.dynamodb"
   vpc_endpoint_type = "Gateway"
-  route_table_ids   = data.aws_route_tables.functions[0].ids
+  route_table_ids   = distinct(flatten([for t in data.aws_route_tables.functions : length(t.ids) > 0 ? t.ids : data.aws_route_tables.main[0].ids]))
   tags              = merge({ Name = "${var.name}-ledger" }, var.tags)
 }

@@ -53,8 +53,9 @@ resource "aws_lambda_function" "rotate" {
 
   lifecycle {
     precondition {
-      condition     = length(join("", concat(keys(local.rotation_environment), values(local.rotation_environment)))) < 4096
-      error_message = "The environment of a Lambda function has 4 KB: shorten the document's comments, or write it as compact JSON."
+      # Lambda measures the bytes of it as JSON.
+      condition     = length(base64encode(jsonencode(local.rotation_environment))) / 4 * 3 <= 4096
+      error_message = "The environment of a Lambda function has 4 KB, in which a line's end and a quotation mark count twice: shorten the document, its comments first."
     }
   }
 
@@ -167,6 +168,11 @@ resource "terraform_data" "rotation" {
   provisioner "local-exec" {
     when    = destroy
     command = self.output.end
+  }
+
+  # Another name is another deployment, and the end of this one.
+  lifecycle {
+    replace_triggered_by = [aws_dynamodb_table.ledger[0].name]
   }
 
   depends_on = [

@@ -170,6 +170,11 @@ resource "terraform_data" "rotation" {
     command = self.output.end
   }
 
+  # Another name is another deployment, and the end of this one.
+  lifecycle {
+    replace_triggered_by = [azurerm_storage_account.rotate[0].name]
+  }
+
   depends_on = [
     azurerm_function_app_flex_consumption.gateway, azurerm_function_app_flex_consumption.rotate, azurerm_role_assignment.models,
     azurerm_role_assignment.secrets, azurerm_role_assignment.events, azurerm_role_assignment.rotated, azurerm_role_assignment.rotation_secrets,

@@ -289,6 +289,11 @@ resource "terraform_data" "rotation" {
     command = self.output.end
   }
 
+  # Another name is another deployment, and the end of this one.
+  lifecycle {
+    replace_triggered_by = [google_storage_bucket.ledger[0].name]
+  }
+
   depends_on = [
     google_cloud_run_v2_service.gateway, google_cloud_run_v2_service_iam_member.invoker, google_cloud_run_v2_service.rotate,
     google_cloud_scheduler_job.rotate, google_pubsub_subscription.notices, google_pubsub_subscription_iam_member.failed,

@@ -482,6 +482,83 @@ run "a_load_balancer_within_the_network_with_a_trust_store_of_its_owner" {
   }
 }
 
+run "secrets_that_are_many_are_watched_by_rules_that_each_fit" {
+  variables {
+    config_file = "tests/testdata/everything.yaml"
+    alarms      = { readers = ["arn:aws:iam::111122223333:role/backup-of-everything-01", "arn:aws:iam::111122223333:role/backup-of-everything-02", "arn:aws:iam::111122223333:role/backup-of-everything-03", "arn:aws:iam::111122223333:role/backup-of-everything-04", "arn:aws:iam::111122223333:role/backup-of-everything-05", "arn:aws:iam::111122223333:role/backup-of-everything-06", "arn:aws:iam::111122223333:role/backup-of-everything-07", "arn:aws:iam::111122223333:role/backup-of-everything-08", "arn:aws:iam::111122223333:user/alice"] }
+  }
+  override_module {
+    target = module.profiles
+    outputs = {
+      profiles = {
+        "eu-west-1 eu.anthropic.claude-sonnet-4-5-20250929-v1:0" = {
+          arn = "arn:aws:bedrock:eu-west-1:111122223333:inference-profile/eu.anthropic.claude-sonnet-4-5-20250929-v1:0"
+          models = [
+            "arn:aws:bedrock:eu-north-1::foundation-model/anthropic.claude-sonnet-4-5-20250929-v1:0",
+            "arn:aws:bedrock:eu-west-1::foundation-model/anthropic.claude-sonnet-4-5-20250929-v1:0",
+          ]
+        }
+        "us-west-2 arn:aws:bedrock:us-west-2:111122223333:application-inference-profile/abc123" = {
+          arn    = "arn:aws:bedrock:us-west-2:111122223333:application-inference-profile/abc123"
+          models = ["arn:aws:bedrock:us-west-2::foundation-model/amazon.nova-pro-v1:0"]
+        }
+      }
+    }
+  }
+  override_data {
+    target = data.aws_secretsmanager_secret.this["partner/keys"]
+    values = { id = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:partner/keys-000001", kms_key_id = "arn:aws:kms:eu-west-1:111122223333:key/k1" }
+  }
+  override_data {
+    target = data.aws_secretsmanager_secret.this["openai"]
+    values = { id = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:openai-000002", kms_key_id = "k2" }
+  }
+  override_data {
+    target = data.aws_secretsmanager_secret.this["anthropic"]
+    values = { id = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:anthropic-000003", kms_key_id = "" }
+  }
+  override_data {
+    target = data.aws_secretsmanager_secret.this["arn:aws:secretsmanager:eu-west-1:111122223333:secret:azure-Ab12Cd"]
+    values = { id = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:azure-Ab12Cd", kms_key_id = "alias/aws/secretsmanager" }
+  }
+  override_data {
+    target = data.aws_secretsmanager_secret.this["google"]
+    values = { id = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:google-000004", kms_key_id = "" }
+  }
+  override_data {
+    target = data.aws_secretsmanager_secret.this["certificate"]
+    values = { id = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:certificate-000005", kms_key_id = "" }
+  }
+  assert {
+    condition     = max([for r in aws_cloudwatch_event_rule.stranger : length(r.event_pattern)]...) <= 2048
+    error_message = "a rule has as many characters as EventBridge takes"
+  }
+  assert {
+    condition = toset(flatten([for r in aws_cloudwatch_event_rule.stranger : [for id in jsondecode(r.event_pattern).detail.requestParameters.secretId : id if startswith(id, "arn:")]])) == toset(flatten([
+      for s in data.aws_secretsmanager_secret.this : [s.id, replace(s.id, "/-[0-9A-Za-z]{6}$/", "")]
+    ]))
+    error_message = "each secret is watched by some rule"
+  }
+  assert {
+    condition = alltrue([for r in aws_cloudwatch_event_rule.stranger : jsondecode(r.event_pattern).detail["$or"][1].userIdentity == {
+      sessionContext = { sessionIssuer = { arn = [{ exists = false }] } }, arn = [{ "anything-but" = ["arn:aws:iam::111122223333:user/alice"] }]
+    }])
+    error_message = "a user is a stranger, but for those of the variable"
+  }
+  assert {
+    condition     = length(aws_cloudwatch_event_target.stranger) == 2 && length(aws_cloudwatch_event_rule.stranger) == 2
+    error_message = "what each rule hears is kept"
+  }
+}
+
+run "a_document_that_lambda_does_not_take_is_refused" {
+  command = plan
+  variables {
+    config_file = "tests/testdata/long.yaml"
+  }
+  expect_failures = [aws_lambda_function.gateway]
+}
+
 run "certificates_that_nobody_would_check_are_refused" {
   command = plan
   variables {

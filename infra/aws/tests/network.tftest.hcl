@@ -22,8 +22,16 @@ run "functions_in_subnets_with_endpoints" {
     outputs = { id = "vpc-1" }
   }
   override_data {
-    target = data.aws_route_tables.functions
+    target = data.aws_route_tables.functions["subnet-a"]
     values = { ids = ["rtb-1"] }
+  }
+  override_data {
+    target = data.aws_route_tables.functions["subnet-b"]
+    values = { ids = [] }
+  }
+  override_data {
+    target = data.aws_route_tables.main
+    values = { ids = ["rtb-main"] }
   }
   assert {
     condition     = alltrue([for f in [aws_lambda_function.gateway, aws_lambda_function.rotate[0]] : f.vpc_config[0].subnet_ids == toset(["subnet-a", "subnet-b"]) && f.vpc_config[0].security_group_ids == toset(["sg-1"])])
@@ -34,8 +42,8 @@ run "functions_in_subnets_with_endpoints" {
     error_message = "the services that the document needs have addresses there, and no others"
   }
   assert {
-    condition     = aws_vpc_endpoint.ledger[0].vpc_endpoint_type == "Gateway" && aws_vpc_endpoint.ledger[0].route_table_ids == toset(["rtb-1"])
-    error_message = "the ledger is reached by a route"
+    condition     = aws_vpc_endpoint.ledger[0].vpc_endpoint_type == "Gateway" && aws_vpc_endpoint.ledger[0].route_table_ids == toset(["rtb-1", "rtb-main"])
+    error_message = "the ledger is reached by a route, also from a subnet without a route table of its own"
   }
   assert {
     condition     = aws_vpc_security_group_ingress_rule.endpoints["sg-1"].from_port == 443 && aws_vpc_security_group_ingress_rule.endpoints["sg-1"].referenced_security_group_id == "sg-1"

@@ -232,8 +232,8 @@ run "a_document_with_every_issuer" {
     error_message = "each of these is an alarm, and so are runs that fail, are given up or do not take place"
   }
   assert {
-    condition     = aws_cloudwatch_metric_alarm.this["rotation-idle"].treat_missing_data == "breaching" && aws_cloudwatch_metric_alarm.this["rotation-idle"].comparison_operator == "LessThanThreshold"
-    error_message = "that nothing is heard of the rotation is an alarm"
+    condition     = aws_cloudwatch_metric_alarm.this["rotation-idle"].period * aws_cloudwatch_metric_alarm.this["rotation-idle"].evaluation_periods == 90000 && aws_cloudwatch_metric_alarm.this["rotation-idle"].treat_missing_data == "breaching" && aws_cloudwatch_metric_alarm.this["rotation-idle"].comparison_operator == "LessThanThreshold"
+    error_message = "that nothing is heard of the rotation is an alarm, and that it runs once a day is none"
   }
   assert {
     condition     = contains([for w in jsondecode(aws_cloudwatch_dashboard.this.dashboard_body).widgets : w.properties.title], "Where each rotation stands")
@@ -266,7 +266,7 @@ run "a_document_with_tokens_to_renew_and_no_keys" {
     error_message = "whoever reads a secret is a stranger, but for the functions and the readers of the variable"
   }
   assert {
-    condition     = length(setsubtract(["client", "arn:aws:secretsmanager:eu-west-1:111122223333:secret:client-000001", "arn:aws:secretsmanager:eu-west-1:111122223333:secret:client", "redis-key"], jsondecode(aws_cloudwatch_event_rule.stranger[0].event_pattern).detail.requestParameters["$or"][0].secretId)) == 0
+    condition     = length(setsubtract(["client", "arn:aws:secretsmanager:eu-west-1:111122223333:secret:client-000001", "arn:aws:secretsmanager:eu-west-1:111122223333:secret:client", "redis-key"], jsondecode(aws_cloudwatch_event_rule.stranger[0].event_pattern).detail.requestParameters.secretId)) == 0
     error_message = "each secret of the document is watched, by whatever name it is asked for"
   }
   assert {
