@@ -212,6 +212,65 @@ run "plan" {
 	}
 }
 
+// In a project that is new nothing can be made before the interface is on by which it is.
+func TestWhatIsMadeOnGoogleCloudWaitsForItsInterfaces(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob("gcp/*.tf")
+	if err != nil {
+		t.Fatal(err)
+	}
+	bodies := map[string]string{} // by address, and of locals by local.NAME
+	block := regexp.MustCompile(`(?ms)^(resource|module) "(\w+)"(?: "(\w+)")? \{\n(.*?)^\}`)
+	local := regexp.MustCompile(`(?m)^  (\w+) += (.*(?:\n {4,}.*|\n  [\]})].*)*)`)
+	locals := regexp.MustCompile(`(?ms)^locals \{\n(.*?)^\}`)
+	for _, file := range files {
+		text := read(t, file)
+		for _, m := range block.FindAllStringSubmatch(text, -1) {
+			address := m[2] + "." + m[3]
+			if m[1] == "module" {
+				address = "module." + m[2]
+			}
+			bodies[address] = m[4]
+		}
+		for _, m := range locals.FindAllStringSubmatch(text, -1) {
+			for _, l := range local.FindAllStringSubmatch(m[1], -1) {
+				bodies["local."+l[1]] = l[2]
+			}
+		}
+	}
+	reference := regexp.MustCompile(`\b(local\.\w+|module\.\w+|google_\w+\.\w+)`)
+	const on = "google_project_service.this"
+	var waits func(address string, seen map[string]bool) bool
+	waits = func(address string, seen map[string]bool) bool {
+		if address == on {
+			return true
+		}
+		seen[address] = true
+		return slices.ContainsFunc(reference.FindAllString(bodies[address], -1), func(to string) bool { return !seen[to] && waits(to, seen) })
+	}
+	found := 0
+	for address := range bodies {
+		if strings.HasPrefix(address, "google_") {
+			found++
+			if !waits(address, map[string]bool{}) {
+				t.Errorf("%s does not wait for %s", address, on)
+			}
+		}
+	}
+	if found < 30 {
+		t.Fatalf("%d resources were found", found)
+	}
+}
+
+// Azure puts rules of its own into the group that the example makes.
+func TestTheExampleOnAzureCanBeDestroyed(t *testing.T) {
+	t.Parallel()
+	features := regexp.MustCompile(`resource_group \{\s+prevent_deletion_if_contains_resources = false\s+\}`)
+	if !features.MatchString(read(t, "example", "azure", "main.tf")) {
+		t.Error("the resource group stays, since more is in it than was made")
+	}
+}
+
 // What refuses to be destroyed while rotations may be under way has to be asked before all is made anew.
 func TestAnotherNameIsTheEndOfADeployment(t *testing.T) {
 	t.Parallel()

@@ -37,6 +37,8 @@ resource "azurerm_monitor_metric_alert" "server_errors" {
 }
 
 locals {
+  # A day, and two where the rotation runs at one hour a day: it is looked for now and then.
+  idle = can(regex("[*/,-]", split(" ", var.rotation_schedule)[1])) ? "P1D" : "P2D"
   # What the functions print is in the log line by line.
   lines = "AppTraces | where AppRoleName =~ '${local.rotation_app}' | extend line = parse_json(Message)"
 
@@ -51,7 +53,7 @@ locals {
       outbox-stuck     = { query = "${local.lines} | where tostring(line.error) contains '${local.outbox}'", what = local.outbox_what }
       rotation-crashes = { query = "AppRequests | where AppRoleName =~ '${local.rotation_app}' and Success == false", what = "Runs of the rotation fail." }
       # The one row that there always is says how many there were.
-      rotation-idle = { query = "AppRequests | where AppRoleName =~ '${local.rotation_app}' | count | where Count == 0", window = "P1D", what = "The rotation has not run for a day." }
+      rotation-idle = { query = "AppRequests | where AppRoleName =~ '${local.rotation_app}' | count | where Count == 0", window = local.idle, what = "The rotation has not run for a day." }
     } : name => alarm if local.rotates },
     { for name in ["stranger"] : name => { query = local.stranger, what = local.stranger_what } if local.watched },
   )
@@ -65,7 +67,7 @@ resource "azurerm_monitor_scheduled_query_rules_alert_v2" "this" {
   scopes               = [azurerm_log_analytics_workspace.gateway.id]
   description          = each.value.what
   severity             = 1
-  evaluation_frequency = try(each.value.window, "") == "P1D" ? "PT1H" : "PT15M"
+  evaluation_frequency = can(each.value.window) ? "PT1H" : "PT15M"
   window_duration      = try(each.value.window, "PT15M")
   # Tables and columns exist once there has been something to say.
   skip_query_validation = true

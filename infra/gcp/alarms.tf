@@ -30,6 +30,7 @@ resource "google_logging_metric" "counted" {
   name        = "${var.name}/${each.key}"
   description = each.value.what
   filter      = each.value.filter
+  depends_on  = [google_project_service.this]
   metric_descriptor {
     metric_kind = "DELTA"
     value_type  = "INT64"
@@ -62,9 +63,9 @@ resource "google_monitoring_alert_policy" "this" {
 }
 
 # Nothing is heard of the rotation for as long as this alarm can wait, a little
-# less than a day.
+# less than a day. One that runs at one hour a day would raise it every day.
 resource "google_monitoring_alert_policy" "idle" {
-  count                 = local.rotates ? 1 : 0
+  count                 = local.rotates && can(regex("[*/,-]", split(" ", var.rotation_schedule)[1])) ? 1 : 0
   project               = local.project
   display_name          = "${var.name} rotation-idle"
   combiner              = "OR"
@@ -105,4 +106,5 @@ resource "google_project_iam_audit_config" "reads" {
   audit_log_config {
     log_type = "DATA_READ"
   }
+  depends_on = [google_project_service.this]
 }

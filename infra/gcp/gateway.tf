@@ -1,7 +1,7 @@
 locals {
   service = "${var.name}-gateway"
   apis = toset(concat(
-    ["run", "cloudbuild", "artifactregistry", "iam", "logging", "monitoring", "pubsub"],
+    ["artifactregistry", "cloudbuild", "cloudresourcemanager", "iam", "logging", "monitoring", "pubsub", "run", "storage"],
     length(local.vertex) > 0 ? ["aiplatform"] : [],
     length(local.acted_as) + length(local.rotation_acted_as) > 0 ? ["iamcredentials"] : [],
     length(local.path_of) > 0 ? ["secretmanager"] : [],
@@ -41,6 +41,7 @@ resource "google_storage_bucket" "source" {
   public_access_prevention    = "enforced"
   force_destroy               = true
   labels                      = var.tags
+  depends_on                  = [google_project_service.this]
 }
 
 resource "google_storage_bucket_object" "source" {
@@ -199,7 +200,7 @@ resource "google_cloud_run_v2_service" "gateway" {
       error_message = "Assertions of Identity-Aware Proxy are for this service here: give fronts.iap the audience ${local.iap_audience}."
     }
     precondition {
-      condition     = length(local.text) <= 32768
+      condition     = length(base64encode(local.text)) / 4 * 3 <= 32768
       error_message = "A variable of a Cloud Run service has 32 KB: shorten the document."
     }
   }

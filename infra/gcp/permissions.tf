@@ -54,6 +54,7 @@ resource "google_project_iam_custom_role" "models" {
   role_id     = "${replace(var.name, "-", "_")}_gateway"
   title       = "Call models for the gateway ${var.name}"
   permissions = ["aiplatform.endpoints.predict"]
+  depends_on  = [google_project_service.this]
 }
 
 resource "google_project_iam_member" "models" {

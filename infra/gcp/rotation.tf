@@ -260,6 +260,7 @@ resource "google_storage_bucket" "ledger" {
   public_access_prevention    = "enforced"
   force_destroy               = !var.deletion_protection
   labels                      = var.tags
+  depends_on                  = [google_project_service.this]
 
   versioning {
     enabled = false

@@ -34,6 +34,7 @@ resource "google_project_iam_custom_role" "secrets" {
     "secretmanager.secrets.get", "secretmanager.secrets.update", "secretmanager.versions.access", "secretmanager.versions.add",
     "secretmanager.versions.destroy", "secretmanager.versions.get", "secretmanager.versions.list",
   ]
+  depends_on = [google_project_service.this]
 }
 
 resource "google_secret_manager_secret_iam_member" "rotated" {
@@ -60,6 +61,7 @@ resource "google_project_iam_custom_role" "account_keys" {
   permissions = [
     "iam.serviceAccountKeys.create", "iam.serviceAccountKeys.delete", "iam.serviceAccountKeys.disable", "iam.serviceAccountKeys.enable", "iam.serviceAccountKeys.list",
   ]
+  depends_on = [google_project_service.this]
 }
 
 resource "google_service_account_iam_member" "account_keys" {
@@ -79,6 +81,7 @@ resource "google_project_iam_custom_role" "api_keys" {
     "apikeys.keys.create", "apikeys.keys.delete", "apikeys.keys.get", "apikeys.keys.getKeyString", "apikeys.keys.list",
     "serviceusage.operations.get",
   ]
+  depends_on = [google_project_service.this]
 }
 
 resource "google_project_iam_member" "api_keys" {

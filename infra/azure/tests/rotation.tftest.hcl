@@ -204,6 +204,17 @@ run "a_vault_that_has_a_system_topic_already" {
   }
 }
 
+run "a_rotation_that_runs_once_a_day" {
+  command = plan
+  variables {
+    rotation_schedule = "0 3 * * *"
+  }
+  assert {
+    condition     = azurerm_monitor_scheduled_query_rules_alert_v2.this["rotation-idle"].window_duration == "P2D"
+    error_message = "that it has not run for most of a day is no alarm"
+  }
+}
+
 run "by_default_nothing_is_destroyed_while_keys_are_rotated" {
   command = plan
   variables {

@@ -30,7 +30,12 @@ variable "location" {
 provider "azurerm" {
   # Storage is reached with your own identity, because it has no keys.
   storage_use_azuread = true
-  features {}
+  features {
+    # Azure puts rules of its own beside Application Insights.
+    resource_group {
+      prevent_deletion_if_contains_resources = false
+    }
+  }
 }
 
 locals {

@@ -55,7 +55,7 @@ run "a_document_with_token_callers" {
     error_message = "a document without secrets and other accounts grants none"
   }
   assert {
-    condition     = sort(keys(google_project_service.this)) == sort(["aiplatform", "artifactregistry", "cloudbuild", "iam", "logging", "monitoring", "pubsub", "run"])
+    condition     = sort(keys(google_project_service.this)) == sort(["aiplatform", "artifactregistry", "cloudbuild", "cloudresourcemanager", "iam", "logging", "monitoring", "pubsub", "run", "storage"])
     error_message = "the interfaces that are used are enabled, and no others"
   }
   assert {

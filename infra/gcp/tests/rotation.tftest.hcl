@@ -193,6 +193,17 @@ run "a_document_with_tokens_to_renew_and_no_keys" {
   }
 }
 
+run "a_rotation_that_runs_once_a_day" {
+  command = plan
+  variables {
+    rotation_schedule = "0 3 * * *"
+  }
+  assert {
+    condition     = length(google_monitoring_alert_policy.idle) == 0
+    error_message = "that it has not run for most of a day is no alarm"
+  }
+}
+
 run "by_default_the_ledger_stays_when_everything_else_is_destroyed" {
   command = plan
   variables {
