@@ -262,6 +262,15 @@ func TestWhatIsMadeOnGoogleCloudWaitsForItsInterfaces(t *testing.T) {
 	}
 }
 
+// A trust store that a listener uses is not deleted, so one of one's own takes its place in the listener first.
+func TestATrustStoreGoesAfterItsListenerHasAnother(t *testing.T) {
+	t.Parallel()
+	store := regexp.MustCompile(`(?ms)^resource "aws_lb_trust_store" "gateway" \{\n(.*?)^\}`).FindString(read(t, "aws", "front.tf"))
+	if !strings.Contains(store, "create_before_destroy = true") {
+		t.Error("it would go while the listener still uses it")
+	}
+}
+
 // Azure puts rules of its own into the group that the example makes.
 func TestTheExampleOnAzureCanBeDestroyed(t *testing.T) {
 	t.Parallel()

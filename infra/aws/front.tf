@@ -99,6 +99,11 @@ resource "aws_lb_trust_store" "gateway" {
   ca_certificates_bundle_s3_key            = regex("^s3://[^/]+/(.+)$", local.balancer[0].truststore_uri)[0]
   ca_certificates_bundle_s3_object_version = local.balancer[0].truststore_version
   tags                                     = var.tags
+
+  # It cannot go before the listener has another one.
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
 # The function believes the certificate in a load balancer's event, which nobody

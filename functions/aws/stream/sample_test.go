@@ -30,6 +30,10 @@ func TestTheSamplesAreRequestsAndDirectInvocations(t *testing.T) {
 			t.Errorf("a load balancer's request has no %q: %s", want, got)
 		}
 	}
+	got = describeRequest(sample("api-certificate"))
+	if !strings.HasPrefix(got, "POST /v1/chat/completions ") || !strings.Contains(got, "certificate \"-----BEGIN CERTIFICATE-----\\n") {
+		t.Errorf("an API's request has no certificate: %s", got)
+	}
 	if name, ok := directName(sample("doctor")); !ok || name != "doctor" {
 		t.Errorf("the sample of the doctor asks for %q", name)
 	}
