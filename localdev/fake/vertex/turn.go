@@ -37,6 +37,9 @@ func (r *request) checkTurns(kind) *failure {
 		c := &r.Contents[i]
 		responses := c.responses()
 		switch {
+		case len(responses) > 0 && len(responses) < len(c.Parts):
+			// Models before Gemini 3.6 take it. The message is as misleading there.
+			return invalid("Requests ending with a model turn are not supported.")
 		case len(responses) != len(open) && len(open) > 0, len(responses) > 0 && len(open) == 0 && i == 0:
 			return invalid("Please ensure that the number of function response parts is equal to the number of function call parts of the function call turn.")
 		case len(responses) > 0 && len(open) == 0:

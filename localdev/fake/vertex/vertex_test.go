@@ -154,6 +154,7 @@ func TestWhatTheServiceRefusesIsRefused(t *testing.T) {
 		{"a call without a result", "", turns(user, call, user), 400, "number of function response parts"},
 		{"more results than calls", "", turns(user, call, `{"role":"user","parts":[{"functionResponse":{"name":"f","response":{}}},{"functionResponse":{"name":"f","response":{}}}]}`), 400, "number of function response parts"},
 		{"a result of no call", "", turns(user, `{"role":"model","parts":[{"text":"b"}]}`, result), 400, "function response turn comes immediately after"},
+		{"a result with something beside it", three, turns(user, signed, `{"role":"user","parts":[{"functionResponse":{"id":"1","name":"f","response":{}}},{"text":"b"}]}`), 400, "ending with a model turn"},
 		{"a result of another function", "", turns(user, call, `{"role":"user","parts":[{"functionResponse":{"name":"g","response":{}}}]}`), 400, "name of function response"},
 		{"a result without a response", "", turns(user, call, `{"role":"user","parts":[{"functionResponse":{"name":"f"}}]}`), 400, "has no response"},
 		{"an id before Gemini 3", "", turns(user, strings.Replace(call, `"name"`, `"id":"1","name"`, 1), result), 400, `Unknown name "id" at 'contents[1].parts[0].function_call'`},

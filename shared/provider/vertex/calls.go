@@ -98,8 +98,8 @@ const bypass = "skip_thought_signature_validator"
 
 // signOff puts the bypass on calls without a signature. Google looks at the
 // current turn only, which begins with the last thing that the user said, and
-// within it at the first call of each answer. Whether a text behind results of
-// functions begins a turn is not documented, so here it does not.
+// within it at the first call of each answer. On the other calls the bypass
+// would do harm: what the model is told is no longer what it has said.
 func signOff(contents []content) {
 	for i := len(contents) - 1; i >= 0; i-- {
 		if contents[i].Role == roleUser {

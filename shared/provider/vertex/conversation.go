@@ -68,12 +68,14 @@ func (c *conversation) message(m *chat.Message, i int) error {
 	return chat.UnsupportedValue(fmt.Sprintf("messages[%d].role", i), name, "functions are called with 'tools', and their results are messages of role 'tool'.")
 }
 
-// add appends parts to the last content if that is of the same role.
+// add appends parts to the last content if that is of the same role. Results of
+// functions stay among themselves: beside anything else newer models take them
+// for a turn of the model, and refuse a conversation that ends with one.
 func (c *conversation) add(role string, parts ...part) {
 	if len(parts) == 0 {
 		return
 	}
-	if last := len(c.contents) - 1; last >= 0 && c.contents[last].Role == role {
+	if last := len(c.contents) - 1; last >= 0 && c.contents[last].Role == role && !hasResults(c.contents[last].Parts) {
 		c.contents[last].Parts = append(c.contents[last].Parts, parts...)
 		return
 	}

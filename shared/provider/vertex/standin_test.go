@@ -129,6 +129,20 @@ func TestAClientThatDropsSignaturesIsServed(t *testing.T) {
 	}
 }
 
+// Agents that are interrupted, and those that show what a tool has drawn, go on
+// with a message of the user right behind the results.
+func TestTheUserMaySpeakRightAfterAResult(t *testing.T) {
+	t.Parallel()
+	resp, _ := ask(t, served(t), `{"model":"gemini-3-flash-preview","tools":[{"type":"function","function":{"name":"get_time"}}],"messages":[
+		{"role":"user","content":"What time is it?"},
+		{"role":"assistant","tool_calls":[{"id":"c","type":"function","function":{"name":"get_time","arguments":"{}"}}]},
+		{"role":"tool","tool_call_id":"c","content":"nine"},
+		{"role":"user","content":"#say(one)"}]}`)
+	if got := *resp.Choices[0].Message.Content; got != "one" {
+		t.Errorf("got %q", got)
+	}
+}
+
 func TestTheTimeToWaitArrives(t *testing.T) {
 	t.Parallel()
 	_, err := served(t).Chat(t.Context(), golden.Request(t, `{"model":"gemini-2.5-flash","messages":[{"role":"user","content":"#fail(429,3)"}]}`))
