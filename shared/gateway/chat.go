@@ -97,13 +97,23 @@ func (x *exchange) answer(ctx context.Context, model provider.Model, req *chat.R
 
 // Why the gateway itself gives an answer up: the operator has a limit to look
 // at, and the upstream may be well.
-var (
-	errFirstByte       = errors.New("nothing came within limits.first_byte_timeout")
-	errUpstreamTimeout = errors.New("the answer was not complete within the upstream's timeout")
-	errRequestTimeout  = errors.New("the answer was not complete within limits.request_timeout")
-	errPlatformTimeout = errors.New("the answer was not complete within the time that the platform gives a request")
-	errShare           = errors.New("nothing came within half of the time that was left, and the other half is for the fallbacks")
+const (
+	errFirstByte       overdue = "nothing came within limits.first_byte_timeout"
+	errUpstreamTimeout overdue = "the answer was not complete within the upstream's timeout"
+	errRequestTimeout  overdue = "the answer was not complete within limits.request_timeout"
+	errPlatformTimeout overdue = "the answer was not complete within the time that the platform gives a request"
+	errShare           overdue = "nothing came within half of the time that was left, and the other half is for the fallbacks"
 )
+
+// overdue is the cause of a context that is out of time. net/http hands it out
+// in the place of context.DeadlineExceeded, so it has to pass for one: whoever
+// calls an upstream knows no other sign of a wait that took too long.
+type overdue string
+
+func (e overdue) Error() string { return string(e) }
+
+// Is reports what the error passes for.
+func (overdue) Is(target error) bool { return target == context.DeadlineExceeded }
 
 // stream passes an answer on chunk by chunk.
 func (x *exchange) stream(ctx context.Context, model provider.Model, req *chat.Request, share time.Duration) *chat.Error {

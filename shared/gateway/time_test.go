@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"net"
+	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
@@ -206,6 +207,63 @@ func TestBodiesThatNeverCome(t *testing.T) {
 			all, err := io.ReadAll(conn)
 			if err != nil || !strings.HasPrefix(string(all), "HTTP/1.1 "+c.want) {
 				t.Errorf("got %q, %v", all, err)
+			}
+		})
+	}
+}
+
+// wired speaks the gateway's own wire to a server over a real transport.
+type wired struct {
+	provider.Wire
+	url string
+}
+
+func (d wired) Encode(req *chat.Request) (*provider.Call, error) {
+	body, err := d.Body(req)
+	return &provider.Call{URL: d.url, Body: body}, err
+}
+
+type bare struct{ http.RoundTripper }
+
+func (b bare) Do(r *http.Request) (*http.Response, error) { return b.RoundTrip(r) }
+
+// TestATransportThatHandsOutTheCause has net/http end the wait: of a context
+// that is over it hands out the cause, and not the context's own error.
+func TestATransportThatHandsOutTheCause(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, body, begins string
+		status             int
+	}{
+		{"nothing comes", hello, "", 504},
+		{"nothing comes of a stream", helloStream, "", 504},
+		{"an answer stops half way", hello, `{"id":"c1","object":`, 504},
+		{"a stream stops half way", helloStream, "data: {\"id\":\"c1\",\"object\":\"chat.completion.chunk\",\"created\":5,\"model\":\"m\",\"choices\":[{\"index\":0,\"delta\":{\"role\":\"assistant\",\"content\":\"a\"},\"finish_reason\":null}]}\n\n", 200},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			upstream := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				_, _ = io.Copy(io.Discard, r.Body)
+				if c.begins != "" {
+					w.Header().Set("Content-Type", r.Header.Get("Accept"))
+					_, _ = io.WriteString(w, c.begins)
+					_ = http.NewResponseController(w).Flush()
+				}
+				<-r.Context().Done()
+			}))
+			defer upstream.Close()
+			transport := &http.Transport{}
+			defer transport.CloseIdleConnections()
+			var log bytes.Buffer
+			g := newGateway(t, &provider.Client{Upstream: "Cloud", Doer: bare{transport}, Dialect: wired{provider.Wire{Upstream: "Cloud"}, upstream.URL}}, &log)
+			g.limits.RequestTimeout = 200 * time.Millisecond
+			rec := httptest.NewRecorder()
+			g.ServeHTTP(rec, post(t.Context(), "alice", c.body))
+			if body := rec.Body.String(); rec.Code != c.status || !strings.Contains(body, `"code":"upstream_timeout"`) {
+				t.Errorf("got %d: %s", rec.Code, body)
+			}
+			if !strings.Contains(log.String(), errRequestTimeout.Error()) {
+				t.Errorf("the log does not say which limit it was: %s", log.String())
 			}
 		})
 	}
