@@ -101,6 +101,9 @@ func (d *StreamDecoder) Event(data []byte) ([]*Chunk, error) {
 	return d.out, nil
 }
 
+// Done reports whether the upstream has sent [DONE].
+func (d *StreamDecoder) Done() bool { return d.done }
+
 // End is called when the upstream has closed the stream. It returns the chunks
 // that are still due, or [ErrIncomplete].
 func (d *StreamDecoder) End() ([]*Chunk, error) {

@@ -57,30 +57,47 @@ func (c *Client) Chat(ctx context.Context, req *chat.Request) (*chat.Response, e
 
 // Stream implements [Model].
 func (c *Client) Stream(ctx context.Context, req *chat.Request) (iter.Seq2[*chat.Chunk, error], error) {
+	ctx, cancel := context.WithCancel(ctx)
 	resp, err := c.send(ctx, req)
 	if err != nil {
+		cancel()
 		return nil, err
 	}
 	if kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); kind != sse.ContentType {
 		discard(resp.Body)
+		cancel()
 		return nil, Unreadable(c.Upstream, fmt.Errorf("content type of the stream is %q", kind))
 	}
 	return func(yield func(*chat.Chunk, error) bool) {
+		defer cancel()
 		defer resp.Body.Close()
-		c.read(resp.Body, req, yield)
+		if c.read(resp.Body, req, yield) {
+			linger(resp.Body, cancel)
+		}
 	}, nil
 }
 
+// lingering is how long the end of a stream is waited for whose answer is
+// complete. The caller, who has all of the answer by then, waits with it.
+const lingering = 250 * time.Millisecond
+
+// linger reads a stream to its end, since its connection can be used again only
+// then. Some servers leave it open for a while, or for good.
+func linger(body io.Reader, giveUp context.CancelFunc) {
+	defer time.AfterFunc(lingering, giveUp).Stop()
+	_, _ = io.CopyN(io.Discard, body, 64<<10)
+}
+
 // read hands out the chunks of a stream until it ends, breaks, or nobody wants
-// more.
-func (c *Client) read(body io.Reader, req *chat.Request, yield func(*chat.Chunk, error) bool) {
+// more. It reports whether the answer was complete before the stream's end.
+func (c *Client) read(body io.Reader, req *chat.Request, yield func(*chat.Chunk, error) bool) (done bool) {
 	events, decoder, mark := sse.NewReader(body, 0), c.Dialect.Decoder(req), newStamp(req)
 	for {
 		event, err := events.Next()
 		ended := err == io.EOF
 		if err != nil && !ended {
 			yield(nil, Interrupted(c.Upstream, err))
-			return
+			return false
 		}
 		var chunks []*chat.Chunk
 		if ended {
@@ -94,15 +111,15 @@ func (c *Client) read(body io.Reader, req *chat.Request, yield func(*chat.Chunk,
 				stamp(&chunk.ID, &chunk.Created, &chunk.Model, mark)
 			}
 			if !yield(chunk, nil) {
-				return
+				return false
 			}
 		}
 		if err != nil {
 			yield(nil, c.broken(err))
-			return
+			return false
 		}
-		if ended {
-			return
+		if ended || decoder.Done() {
+			return !ended
 		}
 	}
 }

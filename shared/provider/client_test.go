@@ -63,7 +63,7 @@ func (d *dialect) Fault(status int, _ http.Header, body []byte) *chat.Error {
 	return e
 }
 
-type decoder struct{ ended bool }
+type decoder struct{ ended, done bool }
 
 func (d *decoder) Event(e sse.Event) ([]*chat.Chunk, error) {
 	text := string(e.Data)
@@ -81,9 +81,13 @@ func (d *decoder) Event(e sse.Event) ([]*chat.Chunk, error) {
 		return []*chat.Chunk{chunk, chunk}, nil
 	case "end":
 		d.ended = true
+	case "done":
+		d.done = true
 	}
 	return []*chat.Chunk{chunk}, nil
 }
+
+func (d *decoder) Done() bool { return d.done }
 
 func (d *decoder) End() ([]*chat.Chunk, error) {
 	last := "last"
@@ -226,6 +230,8 @@ func TestClientStream(t *testing.T) {
 	}{
 		{"a whole stream", "text/event-stream; charset=utf-8", events("a", "b", "end"), []string{"a", "b", "end", "last"}},
 		{"an event that gives nothing, and one that gives two", "text/event-stream", events("none", "two", "end"), []string{"two", "two", "end", "last"}},
+		{"what comes behind a complete answer", "text/event-stream", events("a", "done", "b"), []string{"a", "done"}},
+		{"a connection that breaks behind a complete answer", "text/event-stream", io.MultiReader(events("a", "done"), iotest.ErrReader(broken)), []string{"a", "done"}},
 		{"a stream that ends too early", "text/event-stream", events("a"), []string{"a", "502 server_error upstream_stream_interrupted 0s"}},
 		{"an event that makes no sense, after its chunk", "text/event-stream", events("a", "bad", "end"), []string{"a", "bad", "502 server_error upstream_stream_interrupted 0s"}},
 		{"a fault within the stream", "text/event-stream", events("a", "fault", "end"), []string{"a", "418 invalid_request_error  0s"}},
@@ -290,6 +296,40 @@ func TestClientStreamLetsGoWhenItsConsumerStops(t *testing.T) {
 			t.Error("the stream was not closed")
 		}
 	}
+}
+
+// TestClientStreamDoesNotWaitForAConnectionThatStaysOpen has a server that keeps
+// the connection after a complete answer.
+func TestClientStreamDoesNotWaitForAConnectionThatStaysOpen(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithTimeout(t.Context(), time.Hour)
+		defer cancel()
+		a := &answers{status: 200, header: http.Header{"Content-Type": {"text/event-stream"}}}
+		a.body = io.MultiReader(strings.NewReader("data: a\n\ndata: done\n\n"), readUntil{func() context.Context { return a.got.Context() }})
+		req := request()
+		req.Stream = true
+		stream, err := client(&dialect{}, a).Stream(ctx, req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, err := range stream {
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		if ctx.Err() != nil || !a.closed.closed {
+			t.Errorf("the stream ended with %v, closed is %v", ctx.Err(), a.closed.closed)
+		}
+	})
+}
+
+// readUntil blocks until the request is given up.
+type readUntil struct{ of func() context.Context }
+
+func (r readUntil) Read([]byte) (int, error) {
+	<-r.of().Done()
+	return 0, r.of().Err()
 }
 
 type readPanics struct{}

@@ -88,6 +88,11 @@ type Decoder interface {
 	// other error means that the event cannot be understood.
 	Event(e sse.Event) ([]*chat.Chunk, error)
 
+	// Done reports whether the upstream has said that the answer is complete, so
+	// that nothing which may follow belongs to it. A wire without a word for that
+	// is done only when the stream ends.
+	Done() bool
+
 	// End is called when the upstream has closed the stream. It returns the
 	// chunks that are still due, such as the usage chunk, or
 	// [ErrIncomplete] if the upstream had more to say.

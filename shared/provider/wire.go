@@ -110,6 +110,8 @@ func (d *wireDecoder) Event(e sse.Event) ([]*chat.Chunk, error) {
 	return chunks, err
 }
 
+func (d *wireDecoder) Done() bool { return d.stream.Done() }
+
 func (d *wireDecoder) End() ([]*chat.Chunk, error) { return d.stream.End() }
 
 // failure returns the error for what the upstream reported without a status of

@@ -253,6 +253,9 @@ func (s *stream) end(v *event) error {
 	return nil
 }
 
+// Done implements [provider.Decoder].
+func (s *stream) Done() bool { return s.stopped }
+
 // End implements [provider.Decoder].
 func (s *stream) End() ([]*chat.Chunk, error) {
 	if !s.stopped {

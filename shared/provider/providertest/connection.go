@@ -73,6 +73,13 @@ func (h Harness) connections(t *testing.T) {
 		for range 4 {
 			h.ask(t, u, `{"messages":[{"role":"user","content":"hello"}]}`)
 		}
+		for range 4 {
+			req := h.request(t, `{"messages":[{"role":"user","content":"hello"}]}`)
+			req.Stream = true
+			if _, err := u.text(t.Context(), req); err != nil {
+				t.Fatal(err)
+			}
+		}
 		if n := u.open.Load(); n != 1 {
 			t.Errorf("%d connections are open, want 1: a body was not read to its end", n)
 		}

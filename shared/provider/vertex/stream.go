@@ -150,6 +150,9 @@ func (s *stream) call(p *piece, candidate int64) error {
 	return nil
 }
 
+// Done implements [provider.Decoder]. Google ends an answer by ending the stream.
+func (s *stream) Done() bool { return false }
+
 // End implements [provider.Decoder]. Only now is it certain that no candidate
 // says more: Gemini 3 sends a function call in one event and that it has
 // stopped in a later one.
