@@ -255,7 +255,7 @@ func (t *Tool) validate(at string) error {
 		if !isToolName(t.Function.Name) {
 			return Invalid(at+".function.name", CodeInvalidValue, "Invalid '%s.function.name': use 1 to %d letters, digits, underscores and dashes.", at, maxToolName)
 		}
-		if p := t.Function.Parameters; p != nil && p.Kind() != '{' {
+		if p := t.Function.Parameters; isSet(p) && p.Kind() != '{' {
 			return Invalid(at+".function.parameters", CodeInvalidType, "Invalid type for '%s.function.parameters': expected an object, a JSON Schema.", at)
 		}
 	case "custom":

@@ -38,10 +38,10 @@ func declare(t *chat.Tool, where place) (tool, error) {
 		return tool{}, chat.UnsupportedValue(where.member("type"), name, "it knows tools of type 'function' only.")
 	}
 	declared := tool{
-		Name: f.Name, Description: f.Description, InputSchema: f.Parameters,
+		Name: f.Name, Description: f.Description, InputSchema: f.ObjectSchema(),
 		Strict: f.Strict != nil && *f.Strict, CacheControl: cacheOf(t.Unknown),
 	}
-	if isEmpty(f.Parameters) {
+	if declared.InputSchema == nil {
 		declared.InputSchema = jsontext.Value(noParameters)
 	}
 	own := cacheOf(f.Unknown)
@@ -54,18 +54,6 @@ func declare(t *chat.Tool, where place) (tool, error) {
 		declared.CacheControl = own
 	}
 	return declared, nil
-}
-
-// isEmpty reports whether a schema says nothing.
-func isEmpty(schema jsontext.Value) bool {
-	if !isSet(schema) {
-		return true
-	}
-	if len(schema) > 16 {
-		return false
-	}
-	small := schema.Clone()
-	return small.Compact() == nil && string(small) == "{}"
 }
 
 // choose sets whether the model may or must call, and how many tools at once.

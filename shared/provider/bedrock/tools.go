@@ -1,15 +1,12 @@
 package bedrock
 
 import (
-	"bytes"
 	"fmt"
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime"
 	"github.com/aws/aws-sdk-go-v2/service/bedrockruntime/types"
-	"github.com/go-json-experiment/json"
-	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/postern-ai/postern/shared/chat"
 )
@@ -93,7 +90,7 @@ func declare(offered []chat.Tool) ([]types.Tool, error) {
 		known[f.Name] = true
 		spec := types.ToolSpecification{
 			Name: &f.Name, Description: notEmpty(f.Description),
-			InputSchema: &types.ToolInputSchemaMemberJson{Value: verbatim{json: inputSchema(f.Parameters)}},
+			InputSchema: &types.ToolInputSchemaMemberJson{Value: verbatim{json: inputSchema(f)}},
 		}
 		if f.Strict != nil && *f.Strict {
 			spec.Strict = f.Strict
@@ -103,23 +100,13 @@ func declare(offered []chat.Tool) ([]types.Tool, error) {
 	return tools, nil
 }
 
-// inputSchema returns the schema of a function's parameters. The service wants
-// it to say that they are an object, which goes without saying at OpenAI.
-func inputSchema(parameters jsontext.Value) []byte {
-	if !isSet(parameters) {
-		return []byte(noParameters)
+// inputSchema returns the schema of a function's parameters, which the service
+// cannot do without.
+func inputSchema(f *chat.Function) []byte {
+	if schema := f.ObjectSchema(); schema != nil {
+		return schema
 	}
-	var s struct {
-		Type jsontext.Value `json:"type"`
-	}
-	if err := json.Unmarshal(parameters, &s); err != nil || s.Type != nil {
-		return parameters
-	}
-	rest := bytes.TrimLeft(bytes.TrimSpace(parameters)[1:], " \t\r\n")
-	if rest[0] == '}' {
-		return []byte(noParameters)
-	}
-	return append([]byte(`{"type":"object",`), rest...)
+	return []byte(noParameters)
 }
 
 // undeclared declares tools of which nothing is known but that they have been

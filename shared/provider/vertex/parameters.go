@@ -146,11 +146,9 @@ func (out *request) offer(req *chat.Request) error {
 			continue
 		}
 		strict = strict || f.Strict != nil && *f.Strict
-		declaration := functionDeclaration{Name: f.Name, Description: f.Description}
-		if !isEmptyObject(f.Parameters) {
-			declaration.ParametersJSONSchema = f.Parameters
-		}
-		declarations = append(declarations, declaration)
+		declarations = append(declarations, functionDeclaration{
+			Name: f.Name, Description: f.Description, ParametersJSONSchema: f.ObjectSchema(),
+		})
 	}
 	if strict && config.Mode == modeAuto {
 		config.Mode = modeValidated
@@ -168,12 +166,6 @@ func startsName(s string) bool {
 
 // isSet reports whether a member says anything: neither absent nor null.
 func isSet(v jsontext.Value) bool { return len(v) > 0 && v.Kind() != jsontext.KindNull }
-
-// isEmptyObject reports whether a schema says nothing. The API wants one that
-// describes an object, or none.
-func isEmptyObject(schema jsontext.Value) bool {
-	return len(schema) <= 8 && len(bytes.Trim(schema, " \t\r\n{}")) == 0
-}
 
 // allowed is the tool_choice of a subset of the tools.
 type allowed struct {
