@@ -168,7 +168,7 @@ func invalid(message string) *chat.Error {
 	e := provider.Fault(http.StatusBadRequest, name, message)
 	lower := strings.ToLower(message)
 	for _, long := range []string{
-		"input is too long", "prompt is too long", "too many total text bytes", "too many input tokens",
+		"input is too long", "prompt is too long", "too many total text bytes", "too many input tokens", "input tokens exceed",
 		"exceed context limit", "maximum context length", "exceeds the context window", "context window limit",
 	} {
 		if strings.Contains(lower, long) {

@@ -112,9 +112,11 @@ func (s *status) retryDelay() time.Duration {
 }
 
 // isTooLong knows "The input token count (1200293) exceeds the maximum number
-// of tokens allowed (1048576)." There is no code for it.
+// of tokens allowed (1048576)." and "... because the input token count is 131335
+// but model only supports up to 131072." There is no code for it.
 func isTooLong(message string) bool {
-	return strings.Contains(message, "token count") && strings.Contains(message, "exceeds the maximum number of tokens")
+	return strings.Contains(message, "token count") &&
+		(strings.Contains(message, "exceeds the maximum number of tokens") || strings.Contains(message, "only supports up to"))
 }
 
 // limited tells apart what Google calls "too many", since the remedies differ;

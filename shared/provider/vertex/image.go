@@ -38,7 +38,10 @@ func imageData(address, at string) (part, error) {
 	switch strings.ToLower(scheme) {
 	case "data":
 		kind, data, ok := strings.Cut(rest, ",")
-		media, isEncoded := strings.CutSuffix(kind, ";base64")
+		media, isEncoded := strings.CutSuffix(strings.ToLower(kind), ";base64")
+		if media == "image/jpg" { // as many clients call it, and the service does not
+			media = "image/jpeg"
+		}
 		if !ok || !isEncoded || !isImageType(media) || data == "" || !isBase64(data) {
 			return part{}, chat.Invalid(at, chat.CodeInvalidValue, "Invalid '%s': a data URL of an image has the form data:image/png;base64,... with nothing but base64 behind the comma.", at)
 		}
@@ -78,7 +81,7 @@ func mediaType(name string) string {
 func isImageType(s string) bool {
 	kind, ok := strings.CutPrefix(s, "image/")
 	return ok && len(kind) <= 64 && consists(kind, func(c byte) bool {
-		return isSmall(c) || isLarge(c) || isDigit(c) || c == '-' || c == '+' || c == '.'
+		return isSmall(c) || isDigit(c) || c == '-' || c == '+' || c == '.'
 	})
 }
 

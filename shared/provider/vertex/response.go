@@ -192,6 +192,9 @@ func (p *piece) call(responseID string, candidate int64, n int) (chat.ToolCall, 
 	if f.WillContinue {
 		return chat.ToolCall{}, errors.New("a function call comes in pieces, which nobody asked for")
 	}
+	if f.Name == "" {
+		return chat.ToolCall{}, errors.New("a function call has no name")
+	}
 	args := f.Args
 	switch {
 	case !isSet(args):
