@@ -47,17 +47,11 @@ func (k key) Authorize(request *http.Request) error {
 	if err != nil {
 		return unreadable(request.Context(), err)
 	}
+	held := func(context.Context) (secrets.Value, error) { return value, nil }
 	if k.query == "" {
-		held := func(context.Context) (secrets.Value, error) { return value, nil }
 		return identity.Header(identity.HeaderOptions{Name: k.header, Prefix: k.prefix, Key: held, Principal: k.principal}).Authorize(request)
 	}
-	query := request.URL.Query()
-	query.Set(k.query, value.Reveal())
-	address := *request.URL
-	address.RawQuery = query.Encode()
-	request.URL = &address
-	identity.Note(request.Context(), k.principal)
-	return nil
+	return identity.Query(identity.QueryOptions{Name: k.query, Key: held, Principal: k.principal}).Authorize(request)
 }
 
 // Rejected has the key read again, if it is still the one that was rejected.

@@ -28,51 +28,60 @@ func (w *wiring) oauth(u *config.Upstream) (identity.Authorizer, error) {
 
 // client gets tokens for an OAuth 2.0 client and hands their source on.
 func (w *wiring) client(u *config.Upstream, use func(tokens, source) (identity.Authorizer, error)) (identity.Authorizer, error) {
-	made := func(id string, auth exchange.ClientAuth) (identity.Authorizer, error) {
-		s, err := w.clientSource(u, id, auth)
-		if err != nil {
-			return nil, err
-		}
-		return use(tokens{key: s.Key()}, s)
-	}
 	switch u.ClientAuth {
 	case config.SecretBasic, config.SecretPost:
-		return w.stored(u, func(_ secret, value secrets.Value) (identity.Authorizer, error) {
+		return w.storedClient(u, u.CredentialRef, use, func(value secrets.Value) (string, exchange.ClientAuth, error) {
 			id, held, err := parseClient(u, value)
-			if err != nil {
-				return nil, err
-			}
-			var auth exchange.ClientAuth = exchange.SecretBasic{Secret: constant(held)}
 			if u.ClientAuth == config.SecretPost {
-				auth = exchange.SecretPost{Secret: constant(held)}
+				return id, exchange.SecretPost{Secret: constant(held)}, err
 			}
-			s, err := w.clientSource(u, id, auth)
-			if err != nil {
-				return nil, err
-			}
-			return use(ofSecret(s.Key(), value), s)
+			return id, exchange.SecretBasic{Secret: constant(held)}, err
 		})
 	case config.PrivateKeyJWT:
-		s, err := w.secret(u.CredentialRef)
-		if err != nil {
-			return nil, err
-		}
-		return made(u.ClientID, exchange.PrivateKeyJWT{Key: s.read, KeyID: u.ClientKeyID, Algorithm: u.ClientKeyAlgorithm})
+		return w.storedClient(u, u.CredentialRef, use, func(value secrets.Value) (string, exchange.ClientAuth, error) {
+			return u.ClientID, exchange.PrivateKeyJWT{Key: constant(value), KeyID: u.ClientKeyID, Algorithm: u.ClientKeyAlgorithm}, nil
+		})
 	case config.TLSClientAuth:
-		s, err := w.secret(u.ClientCertificateRef)
-		if err != nil {
-			return nil, err
-		}
-		return made(u.ClientID, exchange.Certificate{PEM: s.read})
-	case config.PlatformJWT:
+		return w.storedClient(u, u.ClientCertificateRef, use, func(value secrets.Value) (string, exchange.ClientAuth, error) {
+			return u.ClientID, exchange.Certificate{PEM: constant(value)}, nil
+		})
+	}
+	var auth exchange.ClientAuth
+	if u.ClientAuth == config.PlatformJWT {
 		token, name, err := w.secretSubject(proof{audience: u.TokenAudience})
 		if err != nil {
 			return nil, err
 		}
-		return made(u.ClientID, exchange.PlatformJWT{Token: token, Name: name})
+		auth = exchange.PlatformJWT{Token: token, Name: name}
 	}
-	return made(u.ClientID, nil)
+	s, err := w.clientSource(u, u.ClientID, auth)
+	if err != nil {
+		return nil, err
+	}
+	return use(tokens{key: clientKey(u, s)}, s)
 }
+
+// storedClient is a client that shows what is stored, and what is stored anew
+// when the server does not accept it.
+func (w *wiring) storedClient(u *config.Upstream, ref config.Reference, use func(tokens, source) (identity.Authorizer, error),
+	read func(secrets.Value) (id string, auth exchange.ClientAuth, err error),
+) (identity.Authorizer, error) {
+	return w.storedIn(ref, u.Holds(), func(_ secret, value secrets.Value) (identity.Authorizer, error) {
+		id, auth, err := read(value)
+		if err != nil {
+			return nil, err
+		}
+		s, err := w.clientSource(u, id, auth)
+		if err != nil {
+			return nil, err
+		}
+		return use(ofSecret(clientKey(u, s), value), s)
+	})
+}
+
+// clientKey names on what a client's tokens depend: a source cannot compare the
+// platform's tokens that it is given, which may be for different audiences.
+func clientKey(u *config.Upstream, s source) string { return s.Key() + " " + u.TokenAudience }
 
 // constant is a secret for an authorizer that is made anew when another is
 // stored.
@@ -135,7 +144,7 @@ func (w *wiring) openAI(u *config.Upstream) (identity.Authorizer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return w.bearer(u, tokens{key: s.Key() + " " + u.TokenAudience}, s), nil
+	return w.bearer(u, tokens{key: clientKey(u, s)}, s), nil
 }
 
 // anthropic exchanges the platform's token for an Anthropic access token.
@@ -151,5 +160,5 @@ func (w *wiring) anthropic(u *config.Upstream) (identity.Authorizer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return w.bearer(u, tokens{key: s.Key() + " " + u.TokenAudience}, s), nil
+	return w.bearer(u, tokens{key: clientKey(u, s)}, s), nil
 }

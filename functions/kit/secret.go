@@ -148,11 +148,16 @@ var _ identity.Authorizer = (*stored)(nil)
 
 // stored returns the authorizer for the credential of an upstream.
 func (w *wiring) stored(u *config.Upstream, build func(secret, secrets.Value) (identity.Authorizer, error)) (identity.Authorizer, error) {
-	s, err := w.secret(u.CredentialRef)
+	return w.storedIn(u.CredentialRef, u.Holds(), build)
+}
+
+// storedIn returns the authorizer for what is stored at a reference.
+func (w *wiring) storedIn(ref config.Reference, holds string, build func(secret, secrets.Value) (identity.Authorizer, error)) (identity.Authorizer, error) {
+	s, err := w.secret(ref)
 	if err != nil {
 		return nil, err
 	}
-	return &stored{secret: s, holds: u.Holds(), build: func(v secrets.Value) (identity.Authorizer, error) { return build(s, v) }}, nil
+	return &stored{secret: s, holds: holds, build: func(v secrets.Value) (identity.Authorizer, error) { return build(s, v) }}, nil
 }
 
 // Authorize reads what is stored and puts a credential made of it on the

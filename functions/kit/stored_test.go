@@ -178,6 +178,41 @@ func TestAClientsSecretThatIsNotAcceptedIsReadAgain(t *testing.T) {
 	}
 }
 
+// TestAClientsKeyThatIsNotAcceptedIsReadAgain rotates what an OAuth client signs
+// with, or shows, in its store, while a function still has the one before. The
+// server has never known that one.
+func TestAClientsKeyThatIsNotAcceptedIsReadAgain(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	key, both := w.pems(t)
+	otherKey, otherBoth := newWorld(t).pems(t)
+	for _, test := range []struct{ name, fields, before, after string }{
+		{"a private key", "client_id: signed\nclient_auth: private_key_jwt\nclient_key_id: key-1\ncredential_ref: shown\n", otherKey, key},
+		{"a certificate", "client_id: shown\nclient_auth: tls_client_auth\nclient_certificate_ref: shown\n", otherBoth, both},
+	} {
+		wiring, d, err := w.wiring(t, config.AWS, "provider: openai\nauth_type: oidc\nissuer: '{oauth}'\n"+test.fields, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.secrets.Seed(secretsmanager.Secret{Name: "shown", Text: test.before})
+		held, err := wiring.secret("shown")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := held.read(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		w.secrets.Seed(secretsmanager.Secret{Name: "shown", Text: test.after})
+		auth, err := wiring.authorizer(&d.Upstreams[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := auth.Authorize(request(t.Context(), t)); err != nil {
+			t.Errorf("%s: %v", test.name, err)
+		}
+	}
+}
+
 // TestColdRequestsFetchOnce has many requests of several upstreams that stand
 // for the same identity come at once.
 func TestColdRequestsFetchOnce(t *testing.T) {
@@ -261,6 +296,7 @@ func TestWhatIsStoredWronglyIsExplained(t *testing.T) {
 		{"another client's secret", "provider: openai\nauth_type: oauth2\ntoken_endpoint: '{oauth}/token'\nclient_id: a\ncredential_ref: env://STORED\n", `{"client_id": "b", "client_secret": "` + canary + `"}`, "the client's secret, or JSON"},
 		{"nothing", "provider: openai\nauth_type: api_key\ncredential_ref: env://STORED\n", "", "the environment variable is not set"},
 		{"a key with a line break", "provider: openai\nauth_type: api_key\ncredential_ref: env://STORED\n", canary + "\nx", "store the key alone"},
+		{"a key for the query with a line break", "provider: custom-openai\nbase_url: https://l.example.com/v1\nquery_name: key\nauth_type: api_key\ncredential_ref: env://STORED\n", canary + "\n", "store the key alone"},
 	}
 	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
@@ -465,5 +501,52 @@ func TestTokensOfOtherScopesAreOtherTokens(t *testing.T) {
 	}
 	if got[0] == got[1] || got[0] != got[2] || w.oauth.Tokens.Calls() != 2 {
 		t.Errorf("three upstreams with two sets of scopes asked for %d tokens", w.oauth.Tokens.Calls())
+	}
+}
+
+// TestWhatAClientShowsIsItsOwn has two upstreams with one client at one server,
+// which differ in what they show it. What is refused of the one is not refused
+// of the other, and what one may have the other does not get by it.
+func TestWhatAClientShowsIsItsOwn(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	key, both := w.pems(t)
+	upstream := func(name, fields string) string {
+		return "- {name: " + name + ", provider: custom-openai, base_url: https://l.example.com/v1, auth_type: oidc, issuer: '{oauth}', " + fields + "}\n"
+	}
+	tests := []struct{ name, refused, accepted string }{
+		{
+			"a private key", "client_id: signed, client_auth: private_key_jwt, client_key_id: key-1, credential_ref: env://OTHER",
+			"client_id: signed, client_auth: private_key_jwt, client_key_id: key-1, credential_ref: env://STORED",
+		},
+		{
+			"a certificate", "client_id: shown, client_auth: tls_client_auth, client_certificate_ref: env://OTHER",
+			"client_id: shown, client_auth: tls_client_auth, client_certificate_ref: env://BOTH",
+		},
+		{
+			"the platform's token in place of a secret", "client_id: platform-aws, client_auth: platform_jwt, token_audience: https://other.example.com",
+			"client_id: platform-aws, client_auth: platform_jwt, token_audience: '{audience}'",
+		},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			for _, order := range [][]string{{test.refused, test.accepted}, {test.accepted, test.refused}} {
+				wiring, d, err := w.wiring(t, config.AWS, "platform_callers: true\nupstreams:\n"+upstream("a", order[0])+upstream("b", order[1]),
+					map[string]string{"STORED": key, "BOTH": both, "OTHER": "nothing of the kind"})
+				if err != nil {
+					t.Fatal(err)
+				}
+				for i := range d.Upstreams {
+					auth, err := wiring.authorizer(&d.Upstreams[i])
+					if err != nil {
+						t.Fatal(err)
+					}
+					if err := auth.Authorize(request(t.Context(), t)); (err != nil) != (order[i] == test.refused) {
+						t.Errorf("upstream %d of %q: %v", i, order, err)
+					}
+				}
+			}
+		})
 	}
 }
