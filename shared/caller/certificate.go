@@ -2,6 +2,8 @@ package caller
 
 import (
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/base64"
 	"encoding/pem"
 	"errors"
@@ -198,7 +200,34 @@ func (c *certificate) subject() string {
 	if len(c.URIs) == 1 && c.URIs[0].IsAbs() {
 		return c.URIs[0].String()
 	}
-	return c.Subject.String()
+	return distinguishedName(c.RawSubject)
+}
+
+// distinguishedName is the text of a name (RFC 4514), with all its parts in their order: what [pkix.Name] makes of one leaves out all common
+// names but one, and sorts. In values a comma and a plus are written as numbers, or else a * of a rule that stands for a value would also
+// stand for one that spells the parts behind it. It is "" for what is no name.
+func distinguishedName(raw []byte) string {
+	var parts pkix.RDNSequence
+	if rest, err := asn1.Unmarshal(raw, &parts); err != nil || len(rest) > 0 {
+		return ""
+	}
+	text := parts.String()
+	var b strings.Builder
+	for i := 0; i < len(text); i++ {
+		switch {
+		case text[i] != '\\' || i+1 == len(text):
+			b.WriteByte(text[i])
+			continue
+		case text[i+1] == ',':
+			b.WriteString(`\2C`)
+		case text[i+1] == '+':
+			b.WriteString(`\2B`)
+		default:
+			b.WriteString(text[i : i+2])
+		}
+		i++
+	}
+	return b.String()
 }
 
 // Authenticate names the caller by its certificate, if the front that passed it on is one that names callers.
@@ -216,7 +245,7 @@ func (c *certificates) Authenticate(r *http.Request) (*Principal, error) {
 	}
 	p := &Principal{
 		Method: MTLS, Issuer: config.CertificateIssuer + found.front, Subject: subject, Name: found.front + "/" + subject,
-		Tenant: found.Issuer.String(), Expires: found.NotAfter,
+		Tenant: distinguishedName(found.RawIssuer), Expires: found.NotAfter,
 	}
 	if strings.HasPrefix(subject, "spiffe://") {
 		p.Kind = Workload

@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/asn1"
 	"encoding/base64"
 	"net/http"
 	"net/http/httptest"
@@ -71,6 +72,13 @@ func (d door) enter(t *testing.T, document *config.Document, issuer http.Handler
 	return principal, err
 }
 
+// part makes a part of a distinguished name, with an attribute of X.520.
+func part(attribute int) func(value string) pkix.RelativeDistinguishedNameSET {
+	return func(value string) pkix.RelativeDistinguishedNameSET {
+		return pkix.RelativeDistinguishedNameSET{{Type: asn1.ObjectIdentifier{2, 5, 4, attribute}, Value: value}}
+	}
+}
+
 func TestClientCertificatesNameCallers(t *testing.T) {
 	t.Parallel()
 	ca, other := newAuthority(t, "Partners CA"), newAuthority(t, "Partners CA")
@@ -81,6 +89,14 @@ func TestClientCertificatesNameCallers(t *testing.T) {
 	}
 	workload := ca.client(t, func(c *x509.Certificate) { c.URIs = []*url.URL{spiffe} })
 	disguised := ca.client(t, func(c *x509.Certificate) { c.URIs = []*url.URL{{Path: "CN=boss,O=Partner"}} })
+	named := func(parts ...pkix.RelativeDistinguishedNameSET) *x509.Certificate {
+		raw, err := asn1.Marshal(pkix.RDNSequence(parts))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return ca.client(t, func(c *x509.Certificate) { c.RawSubject = raw })
+	}
+	cn, org := part(3), part(10)
 	anyOf := func(f config.Fronts) *config.Document { return &config.Document{Callers: accepting(), Fronts: f} }
 	admit := &config.CertificateFront{Admit: true}
 	checked := &config.CertificateFront{Admit: true, ClientCA: ca.PEM()}
@@ -107,6 +123,10 @@ func TestClientCertificatesNameCallers(t *testing.T) {
 		{name: "a program's, by its URI", fronts: config.Fronts{ALB: checked}, door: door{cloud: config.AWS, balanced: true, headers: alb(workload)}, issuer: "mtls:alb", subject: "spiffe://example.com/app", kind: caller.Workload},
 
 		{name: "a URI that is spelled like somebody's distinguished name names nobody", fronts: config.Fronts{ALB: checked}, door: door{cloud: config.AWS, balanced: true, headers: alb(disguised)}, issuer: "mtls:alb", subject: "CN=app,O=Partner"},
+		{name: "one whose common name is spelled like an organization", fronts: config.Fronts{ALB: admit}, door: door{cloud: config.AWS, balanced: true, headers: alb(named(cn("app,O=Partner+OU=x")))}, issuer: "mtls:alb", subject: `CN=app\2CO=Partner\2BOU=x`},
+		{name: "one with a backslash before its organization", fronts: config.Fronts{ALB: admit}, door: door{cloud: config.AWS, balanced: true, headers: alb(named(org("Partner"), cn(`app\`)))}, issuer: "mtls:alb", subject: `CN=app\\,O=Partner`},
+		{name: "one within another than its namesake", fronts: config.Fronts{ALB: admit}, door: door{cloud: config.AWS, balanced: true, headers: alb(named(org("Partner"), cn("Guests"), cn("app")))}, issuer: "mtls:alb", subject: "CN=app,CN=Guests,O=Partner"},
+		{name: "one whose organization comes first", fronts: config.Fronts{ALB: admit}, door: door{cloud: config.AWS, balanced: true, headers: alb(named(cn("app"), org("Partner")))}, issuer: "mtls:alb", subject: "O=Partner,CN=app"},
 		{name: "the key that an OpenAI client always sends is no hindrance", fronts: config.Fronts{APIGateway: admit}, door: door{cloud: config.AWS, pem: authority.PEM(app), headers: []string{"Authorization", "Bearer unused"}}, issuer: "mtls:api_gateway", subject: "CN=app,O=Partner"},
 
 		{name: "no certificate", fronts: config.Fronts{ALB: admit}, door: door{cloud: config.AWS, balanced: true}, code: caller.Missing},
