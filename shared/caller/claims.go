@@ -179,10 +179,14 @@ func (c *claims) address() string {
 func (t *token) pick(names []string) map[string][]string {
 	var picked map[string][]string
 	for _, name := range names {
-		if name == "email" && t.claims.address() == "" {
+		pointer := jsontext.Pointer(name)
+		if !strings.HasPrefix(name, "/") {
+			pointer = jsontext.Pointer("").AppendToken(name)
+		}
+		if pointer == "/email" && t.claims.address() == "" {
 			continue
 		}
-		if values := valuesAt(t.payload, name); len(values) > 0 {
+		if values := valuesAt(t.payload, pointer); len(values) > 0 {
 			if picked == nil {
 				picked = make(map[string][]string, len(names))
 			}
@@ -193,11 +197,7 @@ func (t *token) pick(names []string) map[string][]string {
 }
 
 // valuesAt returns what a claim holds, as texts: a text, a number, true or false, or a list of those.
-func valuesAt(payload jsontext.Value, name string) []string {
-	pointer := jsontext.Pointer(name)
-	if !strings.HasPrefix(name, "/") {
-		pointer = jsontext.Pointer("").AppendToken(name)
-	}
+func valuesAt(payload jsontext.Value, pointer jsontext.Pointer) []string {
 	at := payload
 	for step := range pointer.Tokens() {
 		var members map[string]jsontext.Value

@@ -16,7 +16,7 @@ func TestClaimsDescribeTheCaller(t *testing.T) {
 	t.Parallel()
 	issuer := oidc.New(issuerURL)
 	callers := accepting()
-	callers[0].Claims = []string{"department", "email", "/realm_access/roles", "/a~1b/c", "https://example.com/roles", "level", "nested"}
+	callers[0].Claims = []string{"department", "email", "/email", "/realm_access/roles", "/a~1b/c", "https://example.com/roles", "level", "nested"}
 	bearer := caller.NewBearer(callers, direct{issuer})
 	const tenant = "11111111-2222-4333-8444-555555555555"
 	at := time.Now().Add(-time.Minute).Truncate(time.Second)
@@ -65,7 +65,7 @@ func TestClaimsDescribeTheCaller(t *testing.T) {
 		},
 		{"an address that nobody has verified is none", map[string]any{"email": "root@example.com", "email_verified": false}, caller.Principal{}},
 		{"nor is one of which that is not said", map[string]any{"email": "root@example.com"}, caller.Principal{}},
-		{"an address that is verified", map[string]any{"email": "root@example.com", "email_verified": true}, caller.Principal{Claims: map[string][]string{"email": {"root@example.com"}}}},
+		{"an address that is verified", map[string]any{"email": "root@example.com", "email_verified": true}, caller.Principal{Claims: map[string][]string{"email": {"root@example.com"}, "/email": {"root@example.com"}}}},
 		{"a value that is too long is left out", map[string]any{"department": strings.Repeat("x", 1025), "acr": strings.Repeat("x", 1025)}, caller.Principal{}},
 	}
 	for _, test := range tests {
