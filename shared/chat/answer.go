@@ -29,13 +29,16 @@ var (
 // any other error means that it cannot be understood.
 func DecodeResponse(body []byte) (*Response, error) {
 	var r Response
-	clean, err := decodeAnswer(body, &r)
+	clean, err := decodeLoosely(body, &r)
 	if err != nil {
 		return nil, err
 	}
 	if len(r.Choices) == 0 {
 		if reported, ok := reportedIn(r.Unknown); ok {
 			return nil, reported
+		}
+		if r.Object == objectError {
+			return nil, DecodeReported(body)
 		}
 		return nil, errNoChoice
 	}

@@ -24,6 +24,9 @@ type Reported struct {
 // Error says that there is an error, and nothing of what the upstream wrote.
 func (r *Reported) Error() string { return "the upstream reported an error" }
 
+// objectError is the object member of an error that stands in no envelope.
+const objectError = "error"
+
 // DecodeReported reads the body of an error answer. Besides OpenAI's envelope
 // it knows the other shapes that servers of this wire use: a text in place of
 // the object, the members without an envelope, FastAPI's detail, and an

@@ -79,12 +79,15 @@ func (d *StreamDecoder) Event(data []byte) ([]*Chunk, error) {
 		return d.finish()
 	}
 	c := new(Chunk)
-	clean, err := decodeAnswer(data, c)
+	clean, err := decodeLoosely(data, c)
 	if err != nil {
 		return nil, err
 	}
 	if reported, ok := reportedIn(c.Unknown); ok {
 		return nil, reported
+	}
+	if len(c.Choices) == 0 && c.Object == objectError {
+		return nil, DecodeReported(data)
 	}
 	// A line break, which JSON may have between its members, would end the
 	// event when it is sent.
