@@ -54,6 +54,16 @@ func DecodeReported(body []byte) *Reported {
 	if r.Message == "" {
 		r.Message = e.text()
 	}
+	// Mistral's message is what FastAPI has as the body.
+	var within struct {
+		Detail jsontext.Value `json:"detail"`
+	}
+	if e.Message.Kind() == jsontext.KindBeginObject {
+		if _, err := decodeAnswer(e.Message, &within); err == nil && len(within.Detail) > 0 {
+			inner := readDetail(within.Detail)
+			r.Message, r.Param = inner.Message, inner.Param
+		}
+	}
 	return r
 }
 

@@ -33,24 +33,33 @@ func New(upstream *config.Upstream, doer provider.Doer) (provider.Model, error) 
 	if u, err := url.Parse(base); err != nil || u.Host == "" || u.RawQuery != "" {
 		return nil, fmt.Errorf("upstream %q: base_url is not the address of a server", upstream.Name)
 	}
-	wire := provider.Wire{Upstream: name}
-	if upstream.Provider == config.CustomOpenAI {
-		wire = provider.Wire{Upstream: "Upstream " + upstream.Name, Extensions: true}
+	address := base + "/chat/completions"
+	client := func(d *dialect) *provider.Client {
+		return &provider.Client{Upstream: d.Upstream, Doer: doer, Dialect: d}
 	}
-	return &provider.Client{
-		Upstream: wire.Upstream, Doer: doer,
-		Dialect: &dialect{Wire: wire, url: base + "/chat/completions"},
+	if upstream.Provider != config.CustomOpenAI {
+		return client(&dialect{Wire: provider.Wire{Upstream: name}, url: address}), nil
+	}
+	wire := provider.Wire{Upstream: "Upstream " + upstream.Name, Extensions: true}
+	return &provider.UsageIfKnown{
+		Client: client(&dialect{Wire: wire, url: address}),
+		Plain:  client(&dialect{Wire: wire, url: address, asIs: true}),
 	}, nil
 }
 
 type dialect struct {
 	provider.Wire
-	url string
+	url  string
+	asIs bool // usage of a stream is asked for only where the caller does
 }
 
 // Encode implements [provider.Dialect].
 func (d *dialect) Encode(req *chat.Request) (*provider.Call, error) {
-	body, err := d.Body(req)
+	render := d.Body
+	if d.asIs {
+		render = d.BodyAsIs
+	}
+	body, err := render(req)
 	if err != nil {
 		return nil, err
 	}

@@ -253,3 +253,71 @@ func TestMendedAnswersFitOpenAIsDescription(t *testing.T) {
 		}
 	}
 }
+
+// strict is a server that knows no stream_options, as Mistral's.
+type strict struct {
+	mu   sync.Mutex
+	sent []string
+}
+
+func (s *strict) Do(req *http.Request) (*http.Response, error) {
+	body, err := io.ReadAll(req.Body)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	said := "plain"
+	status, kind, answer := 200, "text/event-stream", `data: {"id":"c1","object":"chat.completion.chunk","created":5,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":"a"},"finish_reason":"stop"}]}`+"\n\ndata: [DONE]\n\n"
+	refuse := func(param, message string) {
+		status, kind = 422, "application/json"
+		answer = `{"object":"error","message":{"detail":[{"type":"extra_forbidden","loc":["body",` + param + `],"msg":"` + message + `"}]},"type":"invalid_request_error"}`
+	}
+	if strings.Contains(string(body), `"stream_options"`) {
+		said = "with usage"
+		refuse(`"stream_options","include_usage"`, "Extra inputs are not permitted")
+	}
+	if strings.Contains(string(body), "wrong") {
+		refuse(`"messages"`, "the word wrong, not stream_options")
+	}
+	s.sent = append(s.sent, said)
+	return &http.Response{StatusCode: status, Header: http.Header{"Content-Type": {kind}}, Body: io.NopCloser(strings.NewReader(answer))}, nil
+}
+
+// TestAServerThatKnowsNoStreamOptions is asked for usage until it is sure that
+// it does not know how that is done.
+func TestAServerThatKnowsNoStreamOptions(t *testing.T) {
+	t.Parallel()
+	server := &strict{}
+	model, err := openai.New(&config.Upstream{Name: "local", Provider: config.CustomOpenAI, BaseURL: "http://127.0.0.1/v1"}, server)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct {
+		name, word string
+		options    *chat.StreamOptions
+		sent       []string
+		param      string // of the error that the caller gets; empty: an answer
+	}{
+		{"what is refused for another reason proves nothing", "wrong", nil, []string{"with usage", "plain"}, "messages"},
+		{"what is refused for that is sent again without", "hello", nil, []string{"with usage", "plain"}, ""},
+		{"and from then on at once", "hello", nil, []string{"plain"}, ""},
+		{"a caller who asks for usage is told that there is none", "hello", &chat.StreamOptions{IncludeUsage: true}, []string{"with usage"}, "stream_options.include_usage"},
+	} {
+		server.sent = nil
+		stream, err := model.Stream(t.Context(), &chat.Request{Model: "m", Stream: true, StreamOptions: c.options, Messages: []chat.Message{{Role: chat.RoleUser, Content: chat.Text(c.word)}}})
+		param := ""
+		if e, ok := errors.AsType[*chat.Error](err); ok {
+			param = e.Param
+		} else {
+			for _, err := range stream {
+				if err != nil {
+					t.Errorf("%s: %v", c.name, err)
+				}
+			}
+		}
+		if d := cmp.Diff(c.sent, server.sent); d != "" || param != c.param {
+			t.Errorf("%s: the parameter at fault is %q: %s", c.name, param, d)
+		}
+	}
+}
