@@ -222,7 +222,7 @@ func TestEveryFaultWhileAnOperatorHelps(t *testing.T) {
 				},
 			}
 			s.singles(t, sample)
-			s.pairs(t, *tries/5)
+			s.pairs(t, max(1, random()/5))
 		})
 	}
 }

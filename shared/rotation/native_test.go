@@ -205,7 +205,7 @@ func TestEveryFaultInTheStepsOfAStore(t *testing.T) {
 			},
 		}
 		s.singles(t, sample)
-		s.pairs(t, *tries/5)
+		s.pairs(t, max(1, random()/5))
 	})
 }
 

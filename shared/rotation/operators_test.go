@@ -30,7 +30,7 @@ func TestOperatorsBesideSeveralRunners(t *testing.T) {
 				if o.keys {
 					k.traits.MaxLive = 0 // people leave theirs behind
 				}
-				for i := range seeds(*tries / 5) {
+				for i := range seeds(max(1, random()/5)) {
 					var wrong []string
 					log := ""
 					synctest.Test(t, func(t *testing.T) {
@@ -48,7 +48,7 @@ func TestOperatorsBesideSeveralRunners(t *testing.T) {
 						t.Fatalf("-rotation.seed=%d: %v\n%s", i, wrong, log)
 					}
 				}
-				t.Logf("%d schedules of operators and several runners", *tries/5)
+				t.Logf("%d schedules of operators and several runners", max(1, random()/5))
 			})
 		}
 	})

@@ -391,7 +391,7 @@ func TestEveryFaultOnTheWayBack(t *testing.T) {
 				t.Parallel()
 				s := schedule{kind: k, before: before, wrong: wentBack}
 				s.singles(t, sample)
-				s.pairs(t, *tries/5)
+				s.pairs(t, max(1, random()/5))
 			})
 		}
 	})
@@ -438,7 +438,7 @@ func TestEveryFaultInAnEmergency(t *testing.T) {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
 				s.singles(t, sample)
-				s.pairs(t, *tries/5)
+				s.pairs(t, max(1, random()/5))
 			})
 		}
 	})

@@ -13,6 +13,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/postern-ai/postern/localdev/raced"
 	"github.com/postern-ai/postern/shared/rotation"
 )
 
@@ -68,9 +69,17 @@ func TestACycleWithoutFaultsComesToRest(t *testing.T) {
 // A failed test prints the seed of what it has tried.
 var (
 	seed  = flag.Uint64("rotation.seed", 0, "the seed of one schedule to replay")
-	tries = flag.Int("rotation.tries", 10, "how many random schedules are tried for each kind of key")
+	tries = flag.Int("rotation.tries", 20, "how many random schedules are tried for each kind of key; a tenth of it under the race detector")
 	all   = flag.Bool("rotation.all", false, "break every call in every way in all scenarios, and not only in a plain cycle")
 )
+
+// random is how many random schedules are tried. The race detector makes one fifteen times as slow.
+func random() int {
+	if raced.Enabled {
+		return max(1, *tries/10)
+	}
+	return *tries
+}
 
 // schedule is one way in which things go wrong.
 type schedule struct {
@@ -125,14 +134,20 @@ func (s schedule) calls(t *testing.T) int {
 	return calls
 }
 
-// sample is which of the schedules of one fault are tried of a scenario, unless all are: with a prime, all ways and all calls have their turn.
-const sample = 47
+// Which of the schedules of one fault are tried: with primes, all ways and all calls have their turn.
+const (
+	sample      = 5  // of a scenario
+	racedSample = 47 // under the race detector
+)
 
 // singles breaks each call once in each way, or some of them.
 func (s schedule) singles(t *testing.T, every int) {
 	t.Helper()
-	if *all {
+	switch {
+	case *all:
 		every = 1
+	case raced.Enabled:
+		every = racedSample
 	}
 	schedules, count := 0, len(s.kind.name) // each kind begins elsewhere
 	for n := range s.calls(t) {
@@ -184,7 +199,7 @@ func TestEveryFaultAtEveryCall(t *testing.T) {
 
 // TestPairsOfFaults breaks two calls of a cycle.
 func TestPairsOfFaults(t *testing.T) {
-	each(t, func(t *testing.T, k kind) { schedule{kind: k}.pairs(t, 2**tries) })
+	each(t, func(t *testing.T, k kind) { schedule{kind: k}.pairs(t, 2*random()) })
 }
 
 // both is two faults, of which the first wins.
@@ -212,7 +227,7 @@ func seeds(n int) iter.Seq[uint64] {
 // TestSeveralRunners has two to four functions work on the same credential at once, each at its own pace, with faults.
 func TestSeveralRunners(t *testing.T) {
 	each(t, func(t *testing.T, k kind) {
-		tries := *tries
+		tries := random()
 		for i := range seeds(tries) {
 			var wrong []string
 			log := ""
