@@ -79,6 +79,22 @@ func (r *Request) Parameters() []string {
 	return append(set, members(r.Unknown)...)
 }
 
+// Sampling returns temperature and top_p for a model of which 1 is the default
+// of both, and which may take no more than one of them, as those of Anthropic
+// do. Where the caller sets both, as some clients always do, and one to the
+// default, that one is nil.
+func (r *Request) Sampling() (temperature, topP *float64) {
+	temperature, topP = r.Temperature, r.TopP
+	switch {
+	case temperature == nil || topP == nil:
+	case *topP == 1:
+		return temperature, nil
+	case *temperature == 1:
+		return nil, topP
+	}
+	return temperature, topP
+}
+
 // Strangers lists the top-level members that this package does not know. They
 // are passed on to upstreams that speak the same wire, where they may mean
 // anything.

@@ -96,3 +96,28 @@ func TestCheck(t *testing.T) {
 		})
 	}
 }
+
+func TestSampling(t *testing.T) {
+	t.Parallel()
+	half, one := new(0.5), new(1.0)
+	for _, c := range []struct {
+		name, members     string
+		temperature, topP *float64
+	}{
+		{"neither", "", nil, nil},
+		{"the default of one stays where it is alone", `"top_p":1`, nil, one},
+		{"the default of the other stays where it is alone", `"temperature":1`, one, nil},
+		{"a default beside a wish", `"temperature":0.5,"top_p":1`, half, nil},
+		{"a wish beside a default", `"temperature":1,"top_p":0.5`, nil, half},
+		{"two defaults are one", `"temperature":1,"top_p":1`, one, nil},
+		{"two wishes are for the service to refuse", `"temperature":0.5,"top_p":0.5`, half, half},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			temperature, topP := decoded(t, c.members).Sampling()
+			if d := cmp.Diff([]*float64{c.temperature, c.topP}, []*float64{temperature, topP}); d != "" {
+				t.Error(d)
+			}
+		})
+	}
+}

@@ -61,14 +61,16 @@ type Model struct {
 	Legacy bool
 	// TextOnly means that the model takes no images.
 	TextOnly bool
+	// OneSampler means that the model takes a temperature or a topP, not both.
+	OneSampler bool
 }
 
 // DefaultModels returns a few models of each kind.
 func DefaultModels() []Model {
 	return []Model{
 		{ID: "anthropic.claude-3-haiku-20240307-v1:0"},
-		{ID: "anthropic.claude-sonnet-4-5-20250929-v1:0", ProfileOnly: true},
-		{ID: "anthropic.claude-opus-4-6-v1", ProfileOnly: true},
+		{ID: "anthropic.claude-sonnet-4-5-20250929-v1:0", ProfileOnly: true, OneSampler: true},
+		{ID: "anthropic.claude-opus-4-6-v1", ProfileOnly: true, OneSampler: true},
 		{ID: "anthropic.claude-v2:1", Legacy: true},
 		{ID: "amazon.nova-lite-v1:0"},
 		{ID: "amazon.nova-pro-v1:0"},

@@ -167,7 +167,7 @@ func (i *image) check(model Model, at string) *failure {
 
 func isObject(v jsontext.Value) bool { return v.Kind() == jsontext.KindBeginObject }
 
-func (req *request) checkInference(Model) *failure {
+func (req *request) checkInference(model Model) *failure {
 	c := req.InferenceConfig
 	if c == nil {
 		return nil
@@ -180,6 +180,9 @@ func (req *request) checkInference(Model) *failure {
 	}
 	if f := fraction("inferenceConfig.topP", c.TopP); f != nil {
 		return f
+	}
+	if model.OneSampler && c.Temperature != nil && c.TopP != nil {
+		return invalid("The model returned the following errors: `temperature` and `top_p` cannot both be specified for this model. Please use only one.")
 	}
 	if len(c.StopSequences) > maxStops {
 		return constraint("inferenceConfig.stopSequences", fmt.Sprintf("Member must have length less than or equal to %d", maxStops))

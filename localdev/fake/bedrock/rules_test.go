@@ -138,6 +138,27 @@ func TestWhatTheServiceRefusesIsRefused(t *testing.T) {
 	}
 }
 
+func TestNewerModelsOfAnthropicTakeOneWayOfSampling(t *testing.T) {
+	t.Parallel()
+	s := newStand(t)
+	for _, c := range []struct {
+		name, model, sampling string
+		want                  int
+	}{
+		{"both", "eu.anthropic.claude-sonnet-4-5-20250929-v1:0", `{"temperature":0.1,"topP":1}`, 400},
+		{"one of them", "eu.anthropic.claude-sonnet-4-5-20250929-v1:0", `{"temperature":0.1}`, 200},
+		{"both of an older model", haiku, `{"temperature":0.1,"topP":1}`, 200},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			got := s.post(t, "/model/"+c.model+"/converse", `{"messages":[{"role":"user","content":[{"text":"hi"}]}],"inferenceConfig":`+c.sampling+`}`)
+			if got.status != c.want || got.status == 400 && !strings.Contains(got.message, "cannot both be specified") {
+				t.Errorf("got %+v, want %d", got, c.want)
+			}
+		})
+	}
+}
+
 func TestAWebpIsKnownByItsFirstBytes(t *testing.T) {
 	t.Parallel()
 	s := newStand(t)

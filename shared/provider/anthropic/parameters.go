@@ -22,7 +22,7 @@ func (out *request) generate(req *chat.Request) error {
 	if req.Temperature != nil && *req.Temperature > 1 {
 		return chat.UnsupportedValue("temperature", name, "it takes values from 0 to 1.")
 	}
-	out.Temperature, out.TopP = req.Temperature, req.TopP
+	out.Temperature, out.TopP = req.Sampling()
 	for _, s := range req.Stop.Sequences {
 		if strings.TrimSpace(s) == "" {
 			return chat.UnsupportedValue("stop", name, "a stop sequence needs more than space.")

@@ -92,12 +92,18 @@ type wireStart struct {
 			Name string            `json:"name"`
 			Type types.ToolUseType `json:"type"`
 		} `json:"toolUse"`
-		Unknown jsontext.Value `json:",embed"`
+		Reasoning jsontext.Value `json:"reasoningContent"`
+		Unknown   jsontext.Value `json:",embed"`
 	} `json:"start"`
 }
 
 func (w *wireStart) event() (*types.ContentBlockStartEvent, error) {
 	t := w.Start.ToolUse
+	if t == nil && w.Start.Unknown == nil {
+		// Texts and reasoning begin like this, if they begin at all. Encrypted
+		// reasoning may come with it, and has no place on OpenAI's wire.
+		return &types.ContentBlockStartEvent{ContentBlockIndex: w.Index}, nil
+	}
 	if t == nil || t.Type != "" {
 		return nil, errContent // nothing else was asked for
 	}

@@ -81,14 +81,18 @@ func inference(req *chat.Request) (*types.InferenceConfiguration, error) {
 		}
 		c.MaxTokens = aws.Int32(int32(*limit))
 	}
-	if t := req.Temperature; t != nil {
-		if *t > 1 {
+	temperature, topP := req.Temperature, req.TopP
+	if isAnthropic(req.Model) {
+		temperature, topP = req.Sampling()
+	}
+	if temperature != nil {
+		if *temperature > 1 {
 			return nil, chat.UnsupportedValue("temperature", name, "it takes values from 0 to 1.")
 		}
-		c.Temperature = aws.Float32(float32(*t))
+		c.Temperature = aws.Float32(float32(*temperature))
 	}
-	if p := req.TopP; p != nil {
-		c.TopP = aws.Float32(float32(*p))
+	if topP != nil {
+		c.TopP = aws.Float32(float32(*topP))
 	}
 	return c, nil
 }

@@ -127,6 +127,9 @@ func (s *stream) call(index int, call chat.ToolCall) *chat.Chunk {
 }
 
 func (s *stream) open(e *types.ContentBlockStartEvent) (*chat.Chunk, error) {
+	if e.Start == nil {
+		return nil, nil
+	}
 	start, ok := e.Start.(*types.ContentBlockStartMemberToolUse)
 	if !ok {
 		return nil, errContent
