@@ -143,6 +143,14 @@ func toolDenied(g *policy.Grant, param, name string) *chat.Error {
 	}
 }
 
+// choicesOf is how many answers a request asks for, each with its own limit.
+func choicesOf(req *chat.Request) int64 {
+	if req.N == nil {
+		return 1
+	}
+	return max(*req.N, 1)
+}
+
 // capTokens keeps an answer, with all of its choices, within the rule's bound. A
 // request that asks for more is refused rather than changed; one that says
 // nothing gets the bound.
@@ -150,11 +158,7 @@ func capTokens(g *policy.Grant, req *chat.Request) *chat.Error {
 	if g.MaxTokens == 0 {
 		return nil
 	}
-	choices := int64(1)
-	if req.N != nil {
-		choices = max(*req.N, 1)
-	}
-	bound, limit := g.MaxTokens/choices, req.OutputLimit()
+	bound, limit := g.MaxTokens/choicesOf(req), req.OutputLimit()
 	if limit == nil && bound > 0 {
 		req.MaxCompletionTokens = &bound
 		return nil

@@ -114,7 +114,7 @@ func (x *exchange) fail(err *chat.Error) {
 	}
 	x.wrote = true
 	if !x.read {
-		x.bodyBy(time.Now().Add(bodyGrace))
+		bodyBy(x.w, time.Now().Add(bodyGrace))
 	}
 	if err.Status == http.StatusUnauthorized {
 		x.challenged()
@@ -124,8 +124,8 @@ func (x *exchange) fail(err *chat.Error) {
 
 // bodyBy bounds the time in which the rest of the request may arrive. A
 // platform that hands requests over whole knows no such bound.
-func (x *exchange) bodyBy(t time.Time) {
-	_ = http.NewResponseController(x.w).SetReadDeadline(t)
+func bodyBy(w http.ResponseWriter, t time.Time) {
+	_ = http.NewResponseController(w).SetReadDeadline(t)
 }
 
 func writeError(w http.ResponseWriter, err *chat.Error) {
@@ -147,13 +147,14 @@ func send(w http.ResponseWriter, status int, body []byte) {
 	_, _ = w.Write(body)
 }
 
-// reply answers with a JSON object.
+// reply answers a request that needs no body with a JSON object.
 func (x *exchange) reply(v any) *chat.Error {
 	body, err := json.Marshal(v)
 	if err != nil {
 		return unencodable(err)
 	}
 	x.status, x.wrote = http.StatusOK, true
+	bodyBy(x.w, time.Now().Add(bodyGrace))
 	send(x.w, http.StatusOK, body)
 	return nil
 }
@@ -198,7 +199,7 @@ func (x *exchange) body() ([]byte, *chat.Error) {
 		return nil, chat.TooLarge(limit)
 	}
 	deadline, _ := x.ctx.Deadline()
-	x.bodyBy(deadline)
+	bodyBy(x.w, deadline)
 	var buf bytes.Buffer
 	// A length is a claim: believe it for the size of the first allocation only.
 	buf.Grow(int(min(max(x.r.ContentLength, 0), 1<<20)) + bytes.MinRead)
@@ -211,7 +212,7 @@ func (x *exchange) body() ([]byte, *chat.Error) {
 	}
 	// The server now watches the connection for a caller that leaves, and would
 	// take the end of the time for that.
-	x.bodyBy(time.Time{})
+	bodyBy(x.w, time.Time{})
 	x.read = true
 	return buf.Bytes(), nil
 }

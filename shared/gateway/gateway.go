@@ -69,7 +69,8 @@ const keepAlive = 15 * time.Second
 const statusWait = 45 * time.Second
 
 // bodyGrace is how long the server may wait for the rest of a request that has
-// been answered already, as for somebody unknown: the answer waits with it.
+// been answered already, as for somebody unknown or because nobody wants a body:
+// the answer waits with it.
 const bodyGrace = time.Second
 
 // reserve is what is kept of a platform's deadline to end an answer properly.
@@ -135,6 +136,7 @@ func (g *Gateway) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // platform that restarts functions on a failed check must not do so because a
 // model is away.
 func health(w http.ResponseWriter, r *http.Request) {
+	bodyBy(w, time.Now().Add(bodyGrace))
 	if r.Method != http.MethodGet && r.Method != http.MethodHead {
 		writeError(w, wrongMethod(http.MethodGet))
 		return

@@ -50,7 +50,7 @@ func (x *exchange) needs(req *chat.Request, size int) quota.Use {
 	use := quota.Use{Owner: owner(x.principal), ID: newRequestID()}
 	estimate := int64(size/bytesPerToken) + 1
 	if limit := req.OutputLimit(); limit != nil {
-		estimate += min(*limit, math.MaxInt32)
+		estimate += choicesOf(req) * min(*limit, math.MaxInt32)
 	}
 	x.count(&use, x.g.limits.PerCaller, "", estimate)
 	x.count(&use, x.grant.Limits, " "+x.grant.Rule, estimate)

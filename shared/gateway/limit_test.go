@@ -106,6 +106,8 @@ func TestTokensPerMinuteCountWhatWasReallyUsed(t *testing.T) {
 		left := func(n int64) map[string]string {
 			return map[string]string{"limit-tokens": "100", "remaining-tokens": string(slog.Int64Value(n).String()), "reset-tokens": "1m0s"}
 		}
+		two := ask("small", `,"max_tokens":20,"n":2`)
+		wantHeaders(t, call(t, g, "bob", two), 200, left(100-int64(len(two)/4)-1-40))
 		wantHeaders(t, call(t, g, "alice", body), 200, left(100-reserved))
 		wantHeaders(t, call(t, g, "alice", body), 200, left(100-7-reserved))
 		fails = true

@@ -186,10 +186,13 @@ func TestTheLogSaysWhichLimitEndedAnAnswer(t *testing.T) {
 // TestBodiesThatNeverCome has callers that announce a body and do not send it.
 func TestBodiesThatNeverCome(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct{ name, who, path, want string }{
-		{"a stranger is refused all the same", "old", "/v1/chat/completions", "401 Unauthorized"},
-		{"an unknown path is refused all the same", "alice", "/v1/nothing", "404 Not Found"},
-		{"a caller is told", "alice", "/v1/chat/completions", "408 Request Timeout"},
+	for _, c := range []struct{ name, who, request, want string }{
+		{"a stranger is refused all the same", "old", "POST /v1/chat/completions", "401 Unauthorized"},
+		{"an unknown path is refused all the same", "alice", "POST /v1/nothing", "404 Not Found"},
+		{"a caller is told", "alice", "POST /v1/chat/completions", "408 Request Timeout"},
+		{"the models are listed all the same", "alice", "GET /v1/models", "200 OK"},
+		{"whoever asks after its health is answered", "", "GET /healthz", "200 OK"},
+		{"whoever tells it something is refused", "", "POST /healthz", "405 Method Not Allowed"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
@@ -202,7 +205,7 @@ func TestBodiesThatNeverCome(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer conn.Close()
-			fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{", c.path, c.who)
+			fmt.Fprintf(conn, "%s HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n{", c.request, c.who)
 			// The connection ends too: nothing after this can be a request.
 			all, err := io.ReadAll(conn)
 			if err != nil || !strings.HasPrefix(string(all), "HTTP/1.1 "+c.want) {
