@@ -126,7 +126,7 @@ func (s *said) cite(parts []types.CitationGeneratedContent) error {
 var errCall = errors.New("a tool call of the answer is incomplete")
 
 func (s *said) call(t *types.ToolUseBlock) error {
-	if t.Type != "" {
+	if !isFunction(t.Type) {
 		return errContent // a tool that runs at the service, which nobody asked for
 	}
 	if aws.ToString(t.ToolUseId) == "" || aws.ToString(t.Name) == "" {
@@ -145,6 +145,11 @@ func (s *said) call(t *types.ToolUseBlock) error {
 	})
 	return nil
 }
+
+// isFunction reports whether a call is of one of the caller's tools, which
+// mostly goes without saying. The name for it has been seen, although the
+// service's model knows only that of tools that run at the service.
+func isFunction(kind types.ToolUseType) bool { return kind == "" || kind == "tool_use" }
 
 // finish maps a stop reason. Some models end their turn where others stop for
 // the tool calls that they made, so the calls decide.

@@ -104,7 +104,7 @@ func (w *wireStart) event() (*types.ContentBlockStartEvent, error) {
 		// reasoning may come with it, and has no place on OpenAI's wire.
 		return &types.ContentBlockStartEvent{ContentBlockIndex: w.Index}, nil
 	}
-	if t == nil || t.Type != "" {
+	if t == nil || !isFunction(t.Type) {
 		return nil, errContent // nothing else was asked for
 	}
 	return &types.ContentBlockStartEvent{
