@@ -163,11 +163,31 @@ func hostOf(u *url.URL) string {
 	return strings.TrimSuffix(host, ":")
 }
 
+// pathOf is the path with what need not be encoded as it is, and large letters in what is.
 func pathOf(u *url.URL) string {
-	if u.Path == "" {
+	escaped := u.EscapedPath()
+	if escaped == "" {
 		return "/"
 	}
-	return u.EscapedPath()
+	var b strings.Builder
+	for i := 0; i < len(escaped); i++ {
+		if escaped[i] != '%' { // of which EscapedPath has none without two digits behind it
+			b.WriteByte(escaped[i])
+			continue
+		}
+		code := strings.ToUpper(escaped[i : i+3])
+		if c, err := url.PathUnescape(code); err == nil && unreserved(c[0]) {
+			code = c
+		}
+		b.WriteString(code)
+		i += 2
+	}
+	return b.String()
+}
+
+// unreserved reports whether a character means the same encoded and not (RFC 3986 section 2.3).
+func unreserved(c byte) bool {
+	return c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte("-._~", c) >= 0
 }
 
 func badProof(cause string) *Error {

@@ -165,6 +165,7 @@ func TestTokensThatAreBoundToAKey(t *testing.T) {
 		{"a proof for another token of the same holder", "", "DPoP " + token, []string{mine.prove(t, other)}, caller.BadProof},
 		{"a proof for another method", "", "DPoP " + token, []string{mine.prove(t, token, "htm", "GET")}, caller.BadProof},
 		{"a proof for the method in other letters", "", "DPoP " + token, []string{mine.prove(t, token, "htm", "post")}, caller.BadProof},
+		{"the path in another spelling", "", "DPoP " + token, []string{mine.prove(t, token, "htu", gatewayURL+"/v1/%63hat/completions")}, ""},
 		{"a proof for another path", "", "DPoP " + token, []string{mine.prove(t, token, "htu", gatewayURL+"/v1/models")}, caller.BadProof},
 		{"a proof for another path that means the same", "", "DPoP " + token, []string{mine.prove(t, token, "htu", gatewayURL+"/v1//chat/completions")}, caller.BadProof},
 		{"a proof for another host", "", "DPoP " + token, []string{mine.prove(t, token, "htu", "https://evil.example.com/v1/chat/completions")}, caller.BadProof},
@@ -226,7 +227,10 @@ func TestAProofIsForThePathThatWasAskedFor(t *testing.T) {
 	h := newHolder(t, "ES256")
 	token := boundTo(t, issuer, h)
 	by := demanding(issuer, config.DPoPRequired)
-	for path, admitted := range map[string]bool{"/v1/models/a%2Fb": true, "/v1/models/a/b": false} {
+	for path, admitted := range map[string]bool{
+		"/v1/models/a%2Fb": true, "/v1/models/a%2fb": true, "/v1/models/%61%2Fb": true,
+		"/v1/models/a/b": false, "/v1/models/a%252Fb": false, "/v1/models/A%2Fb": false,
+	} {
 		r := httptest.NewRequestWithContext(t.Context(), http.MethodGet, path, nil)
 		r.Header.Set("Authorization", "DPoP "+token)
 		r.Header.Set("DPoP", h.prove(t, token, "htm", "GET", "htu", gatewayURL+"/v1/models/a%2Fb"))
