@@ -197,7 +197,8 @@ func (f *function) notice(ctx context.Context, rotator *rotatekit.Rotator, p pus
 		return taken, nil
 	}
 	var report any = taken
-	event := cmp.Or(id+" "+p.Message.Attributes["timestamp"], p.Message.MessageID)
+	// A notice may come in more than one message.
+	event := id + " " + cmp.Or(p.Message.Attributes["timestamp"], p.Message.MessageID)
 	err := rotator.Once(ctx, event, func(ctx context.Context) error {
 		done, err := rotator.Due(ctx, name, audit.ReasonScheduled)
 		report = done
