@@ -64,9 +64,8 @@ func (c *Client) Stream(ctx context.Context, req *chat.Request) (iter.Seq2[*chat
 		return nil, err
 	}
 	if kind, _, _ := mime.ParseMediaType(resp.Header.Get("Content-Type")); kind != sse.ContentType {
-		discard(resp.Body)
-		cancel()
-		return nil, Unreadable(c.Upstream, fmt.Errorf("content type of the stream is %q", kind))
+		defer cancel()
+		return nil, c.noStream(resp, req, kind)
 	}
 	return func(yield func(*chat.Chunk, error) bool) {
 		defer cancel()
@@ -75,6 +74,22 @@ func (c *Client) Stream(ctx context.Context, req *chat.Request) (iter.Seq2[*chat
 			linger(resp.Body, cancel)
 		}
 	}, nil
+}
+
+// noStream returns the error for what came in the place of a stream. Some
+// servers say in a whole body of status 200 what is wrong.
+func (c *Client) noStream(resp *http.Response, req *chat.Request, kind string) error {
+	defer discard(resp.Body)
+	if kind == "application/json" {
+		body, err := readAll(resp.Body, resp.ContentLength, maxFault)
+		if err == nil {
+			_, err = c.Dialect.Decode(req, body)
+		}
+		if known, ok := errors.AsType[*chat.Error](err); ok {
+			return known
+		}
+	}
+	return Unreadable(c.Upstream, fmt.Errorf("content type of the stream is %q", kind))
 }
 
 // lingering is how long the end of a stream is waited for whose answer is

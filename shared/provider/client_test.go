@@ -240,6 +240,7 @@ func TestClientStream(t *testing.T) {
 		{"a caller that goes away", "text/event-stream", io.MultiReader(events("a"), iotest.ErrReader(context.Canceled)), []string{"a", "499 server_error client_closed_request 0s"}},
 		{"an event that is too large", "text/event-stream", io.MultiReader(events("a"), strings.NewReader("data: "), io.LimitReader(endless{}, 40<<20)), []string{"a", "502 server_error upstream_stream_interrupted 0s"}},
 		{"another content type", "application/json", events("a", "end"), []string{"502 server_error upstream_invalid_response 0s"}},
+		{"a fault in the place of a stream", "application/json; charset=utf-8", strings.NewReader("fault"), []string{"418 invalid_request_error  0s"}},
 		{"no content type", "", events("a", "end"), []string{"502 server_error upstream_invalid_response 0s"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -45,6 +45,9 @@ func Fault(status int, upstream, message string) *chat.Error {
 	case status == http.StatusUnauthorized || status == http.StatusForbidden:
 		e.Status, e.Type, e.Code = http.StatusBadGateway, chat.TypeServer, chat.CodeUpstreamAuth
 		e.Message = upstream + " did not accept the gateway's own credential. This is for the gateway's operator to mend; the caller's token is fine."
+	case status == http.StatusPaymentRequired:
+		e.Status, e.Type, e.Code = http.StatusBadGateway, chat.TypeServer, chat.CodeUpstreamError
+		e.Message = upstream + " does not serve the gateway's account: it has no credit left, has reached a limit of its own, or is closed. This is for the gateway's operator to mend."
 	case status == http.StatusNotFound:
 		e.Type, e.Code = chat.TypeInvalidRequest, chat.CodeModelNotFound
 		e.Param = "model"
@@ -140,17 +143,22 @@ func cancelled(err error) *chat.Error {
 
 // RetryAfter reads how long an upstream asks to wait: retry-after-ms, as Azure
 // sends it, before Retry-After in seconds or as a date (RFC 9110, section
-// 10.2.3). Zero, negative and unreadable values mean that it did not say.
+// 10.2.3). Zero, negative and unreadable values mean that it did not say. More
+// than a day is a day: nobody waits that long within a program.
 func RetryAfter(h http.Header, now time.Time) time.Duration {
+	return min(max(0, retryAfter(h, now)), 24*time.Hour)
+}
+
+func retryAfter(h http.Header, now time.Time) time.Duration {
 	if ms, err := strconv.ParseInt(h.Get("retry-after-ms"), 10, 32); err == nil && ms > 0 {
 		return time.Duration(ms) * time.Millisecond
 	}
 	v := h.Get("Retry-After")
 	if s, err := strconv.ParseInt(v, 10, 32); err == nil {
-		return max(0, time.Duration(s)*time.Second)
+		return time.Duration(s) * time.Second
 	}
 	if at, err := http.ParseTime(v); err == nil {
-		return max(0, at.Sub(now))
+		return at.Sub(now)
 	}
 	return 0
 }

@@ -27,6 +27,7 @@ func TestFault(t *testing.T) {
 	}{
 		{400, chat.Error{Status: 400, Type: "invalid_request_error", Message: "Cloud refused the request: said"}},
 		{401, chat.Error{Status: 502, Type: "server_error", Code: "upstream_auth_failed", Message: "Cloud did not accept the gateway's own credential. This is for the gateway's operator to mend; the caller's token is fine."}},
+		{402, chat.Error{Status: 502, Type: "server_error", Code: "upstream_error", Message: "Cloud does not serve the gateway's account: it has no credit left, has reached a limit of its own, or is closed. This is for the gateway's operator to mend."}},
 		{403, chat.Error{Status: 502, Type: "server_error", Code: "upstream_auth_failed", Message: "Cloud did not accept the gateway's own credential. This is for the gateway's operator to mend; the caller's token is fine."}},
 		{404, chat.Error{Status: 404, Type: "invalid_request_error", Code: "model_not_found", Param: "model", Message: "Cloud has no such model, or the gateway's account has no access to it."}},
 		{408, chat.Error{Status: 504, Type: "server_error", Code: "upstream_timeout", Message: "Cloud did not answer in time. Try again."}},
@@ -110,6 +111,8 @@ func TestRetryAfter(t *testing.T) {
 		{"less than zero", "-1", "", 0},
 		{"a fraction", "1.5", "", 0},
 		{"a word", "soon", "soon", 0},
+		{"a year", "31536000", "", 24 * time.Hour},
+		{"the last date of all", "Fri, 31 Dec 9999 23:59:59 GMT", "", 24 * time.Hour},
 		{"more than anyone waits", "99999999999999999999", "", 0},
 	} {
 		h := http.Header{}

@@ -95,10 +95,7 @@ func (r *reported) shown(status int) *chat.Error {
 	case status == statusOverloaded || r.Type == "overloaded_error":
 		return provider.Fault(http.StatusServiceUnavailable, name, "")
 	case status == http.StatusPaymentRequired || r.Type == "billing_error" || status == http.StatusBadRequest && isBilling(r.Message):
-		return &chat.Error{
-			Status: http.StatusBadGateway, Type: chat.TypeServer, Code: chat.CodeUpstreamError,
-			Message: name + " does not serve the gateway's account: it has no credit left, has reached a limit of its own, or is closed. This is for the gateway's operator to mend.",
-		}
+		return provider.Fault(http.StatusPaymentRequired, name, "")
 	}
 	e := provider.Fault(status, name, r.Message)
 	if status == http.StatusBadRequest && isTooLong(r.Message) {
