@@ -138,10 +138,7 @@ func shown(code string, status int, message string) *chat.Error {
 	case "ValidationException":
 		return invalid(message)
 	case "AccessDeniedException", "NotAuthorized", "MPAgreementBeingCreated":
-		return &chat.Error{
-			Status: http.StatusBadGateway, Type: chat.TypeServer, Code: chat.CodeUpstreamAuth,
-			Message: name + " does not allow the gateway's own identity to use this model. This is for the gateway's operator to mend; the caller's token is fine.",
-		}
+		return notAllowed()
 	case "ServiceQuotaExceededException":
 		return &chat.Error{
 			Status: http.StatusTooManyRequests, Type: chat.CodeInsufficientQuota, Code: chat.CodeInsufficientQuota,
@@ -161,9 +158,17 @@ func shown(code string, status int, message string) *chat.Error {
 	return provider.Fault(status, name, message)
 }
 
+func notAllowed() *chat.Error {
+	return &chat.Error{
+		Status: http.StatusBadGateway, Type: chat.TypeServer, Code: chat.CodeUpstreamAuth,
+		Message: name + " does not allow the gateway's own identity to use this model. This is for the gateway's operator to mend; the caller's token is fine.",
+	}
+}
+
 // invalid returns what the caller is told of a request that the service finds
-// wrong. Two of the reasons have codes of their own at OpenAI, and only their
-// texts tell them from others.
+// wrong. Two of the reasons have codes of their own at OpenAI, and one is none
+// of the request: an account that AWS has not opened for the service, or for
+// this model. Only their texts tell them from others.
 func invalid(message string) *chat.Error {
 	e := provider.Fault(http.StatusBadRequest, name, message)
 	lower := strings.ToLower(message)
@@ -176,8 +181,11 @@ func invalid(message string) *chat.Error {
 			return e
 		}
 	}
-	if strings.Contains(lower, "model identifier is invalid") {
+	switch {
+	case strings.Contains(lower, "model identifier is invalid"):
 		return provider.Fault(http.StatusNotFound, name, "")
+	case strings.Contains(lower, "operation not allowed"):
+		return notAllowed()
 	}
 	return e
 }
