@@ -55,12 +55,17 @@ func newStand(t *testing.T, answers ...string) *stand {
 func script(t *testing.T, path string, environment ...string) (string, error) {
 	t.Helper()
 	bin := t.TempDir()
-	const az = "#!/bin/sh\n[ \"$*\" = 'account get-access-token --query accessToken --output tsv' ] && echo token-1\n"
-	if err := os.WriteFile(filepath.Join(bin, "az"), []byte(az), 0o755); err != nil {
-		t.Fatal(err)
+	for program, arguments := range map[string]string{
+		"az": "account get-access-token --query accessToken --output tsv", "gcloud": "auth application-default print-access-token",
+	} {
+		text := fmt.Sprintf("#!/bin/sh\n[ \"$*\" = '%s' ] && echo token-1\n", arguments)
+		if err := os.WriteFile(filepath.Join(bin, program), []byte(text), 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	c := exec.CommandContext(t.Context(), "sh", path)
-	c.Env = append(os.Environ(), append(environment, "PAUSE=0", "PATH="+bin+":"+os.Getenv("PATH"))...)
+	c.Env = append(os.Environ(), "GOOGLE_OAUTH_ACCESS_TOKEN=", "PAUSE=0", "PATH="+bin+":"+os.Getenv("PATH"))
+	c.Env = append(c.Env, environment...)
 	out, err := c.CombinedOutput()
 	if strings.Contains(string(out), "token-1") {
 		t.Errorf("%s prints the token", path)
@@ -115,8 +120,37 @@ func TestTheImageOfAFunctionIsBuiltBeforeItIsRun(t *testing.T) {
 		"a build that nobody allows is given up":     {answers: []string{refused}, asked: []string{submit, submit, submit}, says: "The build is refused (403)", fails: true},
 		"a build that nobody may look at is not one": {answers: []string{began, refused}, asked: []string{submit, ask, submit, submit}, says: "Nothing is told of the build (403)", fails: true},
 	}, func(url string) []string {
-		return []string{"SUBMIT=" + url + "/submit", "BUILDS=" + url + "/builds", "TOKEN=token-1", `BUILD={"imageUri":"i"}`}
+		return []string{"SUBMIT=" + url + "/submit", "BUILDS=" + url + "/builds", `BUILD={"imageUri":"i"}`}
 	})
+}
+
+func TestAnImageIsBuiltWithTheProvidersOwnTokenWhereThereIsOne(t *testing.T) {
+	t.Parallel()
+	s := newStand(t, `200 {"buildOperation": {"name": "operations/build/p/abc=="}, "done": true}`)
+	out, err := script(t, "gcp/image/build.sh", "SUBMIT="+s.URL, "BUILDS="+s.URL, "BUILD={}", "GOOGLE_OAUTH_ACCESS_TOKEN=token-2")
+	if err != nil || strings.Contains(out, "token-2") || !s.tokens["Bearer token-2"] || len(s.tokens) != 1 {
+		t.Errorf("%v: %s, as %v", err, out, s.tokens)
+	}
+}
+
+// A data source's values are in the state, and a token of whoever applies is all that they may do.
+func TestNoTokenIsInAState(t *testing.T) {
+	t.Parallel()
+	err := filepath.WalkDir(".", func(path string, entry os.DirEntry, err error) error {
+		if err != nil || filepath.Ext(path) != ".tf" {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, kind := range []string{"google_client_config", "google_service_account_access_token", "google_service_account_id_token", "aws_eks_cluster_auth", "aws_ecr_authorization_token"} {
+			if strings.Contains(string(text), "data \""+kind+"\"") {
+				t.Errorf("%s has a data source %s", path, kind)
+			}
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
 }
 
 func TestThePackageOfAnAppIsPublished(t *testing.T) {

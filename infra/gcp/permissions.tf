@@ -2,8 +2,8 @@
 
 locals {
   store   = "gcp-sm"
-  project = coalesce(var.platform.project, data.google_client_config.this.project)
-  region  = coalesce(var.platform.region, data.google_client_config.this.region)
+  project = var.platform.project != null ? var.platform.project : trimprefix(data.google_project.default[0].id, "projects/")
+  region  = var.platform.region
 
   # Upstreams on Vertex AI that are called as the function's service account,
   # and those that it calls as another one.
@@ -32,7 +32,11 @@ locals {
   } }
 }
 
-data "google_client_config" "this" {}
+# The provider's project. What tells its region too, google_client_config, would
+# leave a token of whoever applies in the state.
+data "google_project" "default" {
+  count = var.platform.project == null ? 1 : 0
+}
 
 resource "google_service_account" "gateway" {
   project      = local.project

@@ -53,6 +53,10 @@ variable "platform" {
     }), {})
   })
   default = {}
+  validation {
+    condition     = var.platform.region != null
+    error_message = "Give platform.region, where the functions run, such as europe-west4."
+  }
 }
 
 variable "rotation_schedule" {

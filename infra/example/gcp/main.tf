@@ -19,13 +19,20 @@ variable "packages" {
   }
 }
 
-# The project and the region are those of GOOGLE_PROJECT and GOOGLE_REGION.
+variable "region" {
+  description = "Where everything is made."
+  type        = string
+  default     = "europe-west4"
+}
+
+# The project is that of GOOGLE_PROJECT.
 provider "google" {}
 
 module "postern" {
   source      = "../../gcp"
   config_file = "${path.module}/postern.yaml"
   packages    = var.packages
+  platform    = { region = var.region }
 }
 
 output "gateway_url" {

@@ -27,10 +27,11 @@ variable "gateway" {
 }
 
 locals {
+  own     = trimprefix(data.google_project.this.id, "projects/")
   entries = try(yamldecode(file(var.config_file)).upstreams, [])
   reached = [for u in local.entries : {
     name     = try(u.name, u.provider)
-    project  = try(u.project_id, data.google_client_config.this.project)
+    project  = try(u.project_id, local.own)
     account  = try(u.gcp_service_account, "")
     provider = u.gcp_workload_identity_provider
     # A role of AWS shows a signed request where no audience is named.
@@ -58,18 +59,19 @@ locals {
   projects = { for u in local.reached : "${u.provider} ${u.project}" => u... if u.account == "" }
 }
 
-data "google_client_config" "this" {}
+# The provider's project, without a token in the state.
+data "google_project" "this" {}
 
 resource "google_iam_workload_identity_pool" "gateway" {
   for_each                  = local.pools
-  project                   = data.google_client_config.this.project
+  project                   = local.own
   workload_identity_pool_id = each.value
   description               = "Gateways in other clouds"
 }
 
 resource "google_iam_workload_identity_pool_provider" "gateway" {
   for_each                           = local.first
-  project                            = data.google_client_config.this.project
+  project                            = local.own
   workload_identity_pool_id          = google_iam_workload_identity_pool.gateway[each.value.pool].workload_identity_pool_id
   workload_identity_pool_provider_id = each.value.name
   description                        = "The gateway on ${var.gateway.cloud}"

@@ -5,10 +5,15 @@ set -eu
 umask 077
 answer=$(mktemp)
 trap 'rm -f "$answer"' EXIT
+# The provider's token for this, where there is one, or that of the credentials that
+# the provider finds. It is asked for here, because Terraform would write it into
+# its state.
+token=${GOOGLE_OAUTH_ACCESS_TOKEN:-}
+[ -n "$token" ] || token=$(gcloud auth application-default print-access-token)
 
 # The token is in no argument, which others on the machine could read.
 call() {
-  printf 'Authorization: Bearer %s\n' "$TOKEN" |
+  printf 'Authorization: Bearer %s\n' "$token" |
     curl -sS -o "$answer" -w '%{http_code}' -H @- -H 'Content-Type: application/json' "$@"
 }
 

@@ -5,12 +5,6 @@
 
 terraform {
   required_version = ">= 1.9"
-  required_providers {
-    google = {
-      source  = "hashicorp/google"
-      version = ">= 7.45, < 8"
-    }
-  }
 }
 
 variable "place" {
@@ -54,17 +48,8 @@ locals {
 }
 
 # Another package is another build.
-resource "terraform_data" "source" {
-  input = local.build
-}
-
-# Its token is one of when the build begins, also where the plan is older.
-data "google_client_config" "this" {
-  depends_on = [terraform_data.source]
-}
-
 resource "terraform_data" "build" {
-  triggers_replace = terraform_data.source.output
+  triggers_replace = local.build
 
   provisioner "local-exec" {
     interpreter = ["sh"]
@@ -73,9 +58,7 @@ resource "terraform_data" "build" {
       SUBMIT = "https://run.googleapis.com/v2/${var.place}/builds:submit"
       BUILDS = "https://cloudbuild.googleapis.com/v1"
       BUILD  = jsonencode(local.build)
-      # What the program prints would be hidden otherwise, and it prints no token.
-      TOKEN = nonsensitive(data.google_client_config.this.access_token)
-      PAUSE = "10"
+      PAUSE  = "10"
     }
   }
 }

@@ -15,6 +15,7 @@ override_module {
 variables {
   packages    = { gateway = "tests/testdata/package.zip" }
   config_file = "tests/testdata/minimal.yaml"
+  platform    = { region = "europe-west4" }
 }
 
 run "a_document_with_token_callers" {
@@ -242,6 +243,14 @@ run "names_and_choices_that_the_platform_does_not_have_are_refused" {
     log_retention_days = 31
   }
   expect_failures = [var.name, var.max_instances, var.log_retention_days]
+}
+
+run "a_function_runs_in_a_region_that_is_named" {
+  command = plan
+  variables {
+    platform = {}
+  }
+  expect_failures = [var.platform]
 }
 
 run "a_document_that_no_function_would_load_is_refused" {

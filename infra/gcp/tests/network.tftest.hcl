@@ -17,6 +17,7 @@ variables {
   packages            = { gateway = "tests/testdata/package.zip", rotate = "tests/testdata/package.zip" }
   config_file         = "tests/testdata/proactive.yaml"
   deletion_protection = false
+  platform            = { region = "europe-west4" }
 }
 
 run "services_that_send_by_way_of_a_subnet" {

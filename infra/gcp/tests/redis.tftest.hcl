@@ -18,6 +18,7 @@ variables {
   config_file         = "tests/testdata/redis.yaml"
   deletion_protection = false
   network             = { subnets = ["projects/host/regions/europe-west4/subnetworks/s"] }
+  platform            = { region = "europe-west4" }
 }
 
 run "a_server_without_a_password" {
@@ -46,7 +47,7 @@ run "a_server_without_a_password" {
 
 run "a_network_with_a_policy_of_its_own" {
   variables {
-    platform = { redis = { node_type = "STANDARD_SMALL", replicas = 1, service_connection_policy = false } }
+    platform = { region = "europe-west4", redis = { node_type = "STANDARD_SMALL", replicas = 1, service_connection_policy = false } }
   }
   assert {
     condition     = length(google_network_connectivity_service_connection_policy.redis) == 0 && google_memorystore_instance.redis[0].node_type == "STANDARD_SMALL" && google_memorystore_instance.redis[0].replica_count == 1

@@ -18,6 +18,7 @@ variables {
   config_file         = "tests/testdata/rotation.yaml"
   deletion_protection = false
   audit_key           = "projects/keys-project/locations/europe/keyRings/audit/cryptoKeys/events/cryptoKeyVersions/1"
+  platform            = { region = "europe-west4" }
 }
 
 override_resource {

@@ -1,10 +1,7 @@
 # What the tests of this module and of its example take Google Cloud to answer.
 
-mock_data "google_client_config" {
-  defaults = { project = "my-project", region = "europe-west4" }
-}
 mock_data "google_project" {
-  defaults = { number = "123456789" }
+  defaults = { number = "123456789", id = "projects/my-project" }
 }
 mock_resource "google_service_account" {
   defaults = { email = "postern-gw@my-project.iam.gserviceaccount.com", id = "projects/my-project/serviceAccounts/postern@my-project.iam.gserviceaccount.com" }
