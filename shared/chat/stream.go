@@ -225,6 +225,14 @@ func (d *StreamDecoder) choice(c *Chunk, choice *ChunkChoice) (keep bool, err er
 		d.choices[i].revise(reason)
 		return false, nil
 	}
+	if i >= 0 && choice.Delta.Role != "" {
+		// Ollama and others repeat it, and clients that add texts up would make
+		// "assistantassistant" of it.
+		choice.Delta.Role, c.Wire = "", nil
+	}
+	if choice.lacksDelta(c.Wire) {
+		c.Wire = nil
+	}
 	if choice.isEmpty() {
 		return false, nil
 	}
@@ -277,6 +285,14 @@ func (c *ChunkChoice) isEmpty() bool {
 	d := &c.Delta
 	return c.FinishReason == nil && !isSet(c.Logprobs) && d.Role == "" && d.Content == nil && d.Refusal == nil &&
 		d.ReasoningContent == nil && len(d.ToolCalls) == 0 && len(members(d.Unknown)) == 0
+}
+
+// lacksDelta reports whether a choice has no delta in the bytes that it came in,
+// not even an empty one. Clients look into it unasked.
+func (c *ChunkChoice) lacksDelta(wire []byte) bool {
+	empty := *c
+	empty.FinishReason, empty.Logprobs = nil, nil
+	return empty.isEmpty() && !bytes.Contains(wire, []byte(`"delta":{`)) && !bytes.Contains(wire, []byte(`"delta": {`))
 }
 
 // revise takes a finish reason that comes after the choice was finished. Only

@@ -168,9 +168,12 @@ func TestReported(t *testing.T) {
 func TestStreamMendsBrokenUTF8(t *testing.T) {
 	t.Parallel()
 	chunk := func(text string) []byte {
-		return []byte(`{"id":"c1","object":"chat.completion.chunk","created":5,"model":"m","choices":[{"index":0,"delta":{"role":"assistant","content":"` + text + `"},"finish_reason":null}]}`)
+		return []byte(`{"id":"c1","object":"chat.completion.chunk","created":5,"model":"m","choices":[{"index":0,"delta":{"content":"` + text + `"},"finish_reason":null}]}`)
 	}
 	var d StreamDecoder
+	if _, err := d.Event([]byte(strings.Replace(string(chunk("")), `{"content"`, `{"role":"assistant","content"`, 1))); err != nil {
+		t.Fatal(err)
+	}
 	for i, c := range []struct{ text, want string }{{"a", "a"}, {"b", "b"}, {"\xc3", "\uFFFD"}, {"c", "c"}, {"\\ud83d", "\uFFFD"}, {"\x01", ""}} {
 		chunks, err := d.Event(chunk(c.text))
 		if c.want == "" {
