@@ -9,8 +9,8 @@ import (
 )
 
 // Carries is the set of request members, by their JSON names, that a provider
-// can carry to its upstream. model, messages, stream and stream_options are
-// always carried. Members within a message, a part or a tool are named by
+// can carry to its upstream. model, messages, stream and
+// stream_options.include_usage are always carried. Members within a message, a part or a tool are named by
 // their own name alone, such as "cache_control".
 type Carries map[string]bool
 
@@ -145,6 +145,9 @@ func (r *Request) strange(carries Carries) string {
 	if o := r.StreamOptions; o != nil {
 		if at := find(o.Unknown, "stream_options"); at != "" {
 			return at
+		}
+		if o.IncludeObfuscation != nil && *o.IncludeObfuscation && !carries["include_obfuscation"] {
+			return "stream_options.include_obfuscation"
 		}
 	}
 	if f := r.ResponseFormat; f != nil {

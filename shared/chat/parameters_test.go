@@ -67,6 +67,8 @@ func TestCheck(t *testing.T) {
 		{"a member of a tool", `{"tools":[{"type":"function","x":1,"function":{"name":"f"}}],"messages":[{"role":"user","content":"a"}]}`, Carries{"tools": true}, "tools[0].x"},
 		{"a member of a function", `{"tools":[{"type":"function","function":{"name":"f","x":1}}],"messages":[{"role":"user","content":"a"}]}`, Carries{"tools": true}, "tools[0].function.x"},
 		{"a member of the stream options", `{"stream":true,"stream_options":{"x":1},"messages":[{"role":"user","content":"a"}]}`, nil, "stream_options.x"},
+		{"padding of a stream", `{"stream":true,"stream_options":{"include_obfuscation":true},"messages":[{"role":"user","content":"a"}]}`, nil, "stream_options.include_obfuscation"},
+		{"no padding of a stream is what happens anyway", `{"stream":true,"stream_options":{"include_obfuscation":false},"messages":[{"role":"user","content":"a"}]}`, nil, ""},
 		{"a member of the response format", `{"response_format":{"type":"text","x":1},"messages":[{"role":"user","content":"a"}]}`, nil, "response_format.x"},
 		{"a member of the schema of an answer", `{"response_format":{"type":"json_schema","json_schema":{"name":"n","x":1}},"messages":[{"role":"user","content":"a"}]}`, Carries{"response_format": true}, "response_format.json_schema.x"},
 		{"a member of the tool choice", `{"tools":[{"type":"function","function":{"name":"f"}}],"tool_choice":{"type":"function","x":1,"function":{"name":"f"}},"messages":[{"role":"user","content":"a"}]}`, Carries{"tools": true, "tool_choice": true}, "tool_choice.x"},

@@ -83,7 +83,7 @@ func (d *dialect) Encode(req *chat.Request) (*provider.Call, error) {
 // What they cannot do is refused; what they do anyway is left out. They do not
 // count the tokens of a stream.
 func withoutTokens(req *chat.Request) error {
-	if o := req.StreamOptions; o != nil && (o.IncludeUsage || o.IncludeObfuscation != nil || o.Unknown != nil) {
+	if o := req.StreamOptions; o != nil && (o.IncludeUsage || o.IncludeObfuscation != nil && *o.IncludeObfuscation || o.Unknown != nil) {
 		return chat.Unsupported("stream_options", name+" of this api-version")
 	}
 	if req.ParallelToolCalls != nil && !*req.ParallelToolCalls {
