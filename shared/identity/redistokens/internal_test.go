@@ -80,9 +80,11 @@ func TestASealedTokenThatFitsIntoNoHeaderIsUnusable(t *testing.T) {
 	}
 }
 
+// FuzzOpen proves that nothing opens but what was sealed. Each process of a fuzz test seals its own box, which another takes for a seed, so what
+// opens is known by what is in it.
 func FuzzOpen(f *testing.F) {
-	keys := testKeys(f)
-	box, err := keys.seal("name", sample())
+	keys, want := testKeys(f), sample()
+	box, err := keys.seal("name", want)
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -90,8 +92,9 @@ func FuzzOpen(f *testing.F) {
 	f.Add(box[1:])
 	f.Add("\x01")
 	f.Fuzz(func(t *testing.T, data string) {
-		if _, err := keys.open("name", data); err == nil && data != box {
-			t.Errorf("%q opens", data)
+		e, err := keys.open("name", data)
+		if err == nil && (!e.token.Value.Equal(want.token.Value) || e.token.Principal != want.token.Principal || !e.token.Expires.Equal(want.token.Expires)) {
+			t.Errorf("%q opens, and holds %v", data, e.token.Principal)
 		}
 	})
 }
