@@ -5,6 +5,7 @@ package infra_test
 import (
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -277,6 +278,55 @@ func TestTheExampleOnAzureCanBeDestroyed(t *testing.T) {
 	features := regexp.MustCompile(`resource_group \{\s+prevent_deletion_if_contains_resources = false\s+\}`)
 	if !features.MatchString(read(t, "example", "azure", "main.tf")) {
 		t.Error("the resource group stays, since more is in it than was made")
+	}
+}
+
+// The provider registers nothing by itself, and in a subscription that is new nothing of a kind can be made before that.
+func TestWhatIsMadeOnAzureHasItsResourceProvider(t *testing.T) {
+	t.Parallel()
+	namespaces := map[string]string{
+		"function_app": "Microsoft.Web", "service_plan": "Microsoft.Web", "storage": "Microsoft.Storage", "user_assigned_identity": "Microsoft.ManagedIdentity",
+		"federated_identity": "Microsoft.ManagedIdentity", "eventgrid": "Microsoft.EventGrid", "log_analytics": "Microsoft.OperationalInsights",
+		"application_insights": "microsoft.insights", "monitor": "microsoft.insights", "managed_redis": "Microsoft.Cache",
+		"private_endpoint": "Microsoft.Network", "cognitive": "Microsoft.CognitiveServices", "key_vault": "Microsoft.KeyVault",
+		// Those are there in each subscription.
+		"role": "", "resource_group": "", "client_config": "",
+	}
+	kinds := slices.Collect(maps.Keys(namespaces))
+	var files []string
+	for _, pattern := range []string{"azure/*.tf", "azure/*/*.tf", "example/azure/*.tf"} {
+		found, err := filepath.Glob(pattern)
+		if err != nil {
+			t.Fatal(err)
+		}
+		files = append(files, found...)
+	}
+	// The subnet of an app is delegated to it.
+	needed := []string{"Microsoft.App"}
+	for _, file := range files {
+		for _, m := range regexp.MustCompile(`(?m)^(?:resource|data) "azurerm_(\w+)"`).FindAllStringSubmatch(read(t, file), -1) {
+			kind := slices.IndexFunc(kinds, func(kind string) bool { return strings.HasPrefix(m[1], kind) })
+			if kind < 0 {
+				t.Errorf("%s: whose is azurerm_%s?", file, m[1])
+				continue
+			}
+			needed = append(needed, namespaces[kinds[kind]])
+		}
+	}
+	slices.Sort(needed)
+	needed = slices.DeleteFunc(slices.Compact(needed), func(namespace string) bool { return namespace == "" })
+	list := regexp.MustCompile(`(?s)resource_providers_to_register = \[(.*?)\]`)
+	for _, file := range []string{"example/azure/main.tf", "azure/README.md"} {
+		var listed []string
+		if m := list.FindStringSubmatch(read(t, file)); m != nil {
+			for _, name := range regexp.MustCompile(`"([^"]+)"`).FindAllStringSubmatch(m[1], -1) {
+				listed = append(listed, name[1])
+			}
+		}
+		slices.Sort(listed)
+		if diff := cmp.Diff(needed, listed); diff != "" {
+			t.Errorf("%s (-needed +registered):\n%s", file, diff)
+		}
 	}
 }
 

@@ -101,11 +101,12 @@ locals {
 }
 
 resource "azurerm_monitor_diagnostic_setting" "vault" {
-  for_each                       = local.watched_vaults
-  name                           = var.name
-  target_resource_id             = each.value
-  log_analytics_workspace_id     = azurerm_log_analytics_workspace.gateway.id
-  log_analytics_destination_type = "AzureDiagnostics"
+  for_each                   = local.watched_vaults
+  name                       = var.name
+  target_resource_id         = each.value
+  log_analytics_workspace_id = azurerm_log_analytics_workspace.gateway.id
+  # The table is AzureDiagnostics. A vault keeps no note of it, so each plan would
+  # show one that is asked for.
   enabled_log {
     category = "AuditEvent"
   }

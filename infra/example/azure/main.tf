@@ -30,6 +30,12 @@ variable "location" {
 provider "azurerm" {
   # Storage is reached with your own identity, because it has no keys.
   storage_use_azuread = true
+  # None is registered without being asked for. These are for all that a document
+  # may have made.
+  resource_providers_to_register = [
+    "Microsoft.App", "Microsoft.Cache", "Microsoft.CognitiveServices", "Microsoft.EventGrid", "microsoft.insights", "Microsoft.KeyVault",
+    "Microsoft.ManagedIdentity", "Microsoft.Network", "Microsoft.OperationalInsights", "Microsoft.Storage", "Microsoft.Web",
+  ]
   features {
     # Azure puts rules of its own beside Application Insights.
     resource_group {

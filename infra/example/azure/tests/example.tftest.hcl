@@ -19,7 +19,7 @@ run "the_example_applies_as_it_is" {
     error_message = "the outputs are the module's"
   }
   assert {
-    condition     = azurerm_cognitive_account.openai.custom_subdomain_name == "my-resource" && azurerm_cognitive_deployment.model.name == "gpt-4o-mini" && !azurerm_cognitive_account.openai.local_auth_enabled
+    condition     = azurerm_cognitive_account.openai.custom_subdomain_name == "my-resource" && azurerm_cognitive_deployment.model.name == "gpt-5.4-mini" && !azurerm_cognitive_account.openai.local_auth_enabled
     error_message = "the model that the document names is made, and has no key"
   }
   assert {
@@ -27,7 +27,7 @@ run "the_example_applies_as_it_is" {
     error_message = "there is a bus, and nothing to rotate"
   }
   assert {
-    condition     = strcontains(output.invoke_command, "\"model\":\"gpt-4o-mini\"")
+    condition     = strcontains(output.invoke_command, "\"model\":\"gpt-5.4-mini\"")
     error_message = "the command asks for the document's model"
   }
 }
