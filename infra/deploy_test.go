@@ -8,6 +8,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -122,6 +124,25 @@ func TestTheImageOfAFunctionIsBuiltBeforeItIsRun(t *testing.T) {
 	}, func(url string) []string {
 		return []string{"SUBMIT=" + url + "/submit", "BUILDS=" + url + "/builds", `BUILD={"imageUri":"i"}`}
 	})
+}
+
+func TestAnAlarmIsMadeOnceItsMetricIsKnown(t *testing.T) {
+	t.Parallel()
+	const (
+		known   = `200 {"type": "user/a"}`
+		unknown = `404 {"error": {"message": "no such metric"}}`
+	)
+	never := slices.Repeat([]string{"GET /descriptors/user/a"}, 60)
+	holds(t, "gcp/metrics/await.sh", map[string]exchange{
+		"what is not known is asked for again": {answers: []string{unknown, `503 busy`, known}, asked: []string{"GET /descriptors/user/a", "GET /descriptors/user/a", "GET /descriptors/user/a", "GET /descriptors/user/b"}},
+		"what is never known is an error":      {answers: []string{unknown}, asked: never, says: "does not know user/a yet (404), so apply again", fails: true},
+	}, func(url string) []string {
+		return []string{"DESCRIPTORS=" + url + "/descriptors", "TYPES=user/a user/b"}
+	})
+	alarms := regexp.MustCompile(`(?s)resource "google_monitoring_alert_policy" "this" \{.*?depends_on += \[([^]]*)\]`).FindStringSubmatch(read(t, "gcp", "alarms.tf"))
+	if alarms == nil || !strings.Contains(alarms[1], "module.metrics") {
+		t.Errorf("alarms wait for %v", alarms)
+	}
 }
 
 func TestAnImageIsBuiltWithTheProvidersOwnTokenWhereThereIsOne(t *testing.T) {

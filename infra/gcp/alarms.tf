@@ -37,6 +37,13 @@ resource "google_logging_metric" "counted" {
   }
 }
 
+module "metrics" {
+  source     = "./metrics"
+  project    = local.project
+  types      = [for name in keys(local.counted) : "logging.googleapis.com/user/${var.name}/${name}"]
+  depends_on = [google_logging_metric.counted]
+}
+
 resource "google_monitoring_alert_policy" "this" {
   for_each              = local.alarms
   project               = local.project
@@ -44,7 +51,7 @@ resource "google_monitoring_alert_policy" "this" {
   combiner              = "OR"
   notification_channels = var.alarms.notify
   user_labels           = var.tags
-  depends_on            = [google_project_service.this, google_logging_metric.counted]
+  depends_on            = [google_project_service.this, module.metrics]
 
   conditions {
     display_name = each.value.what

@@ -22,9 +22,8 @@ resource "google_monitoring_dashboard" "this" {
     displayName = var.name
     mosaicLayout = {
       columns = 48
-      tiles = [for i, p in local.panels : {
-        xPos   = (i % 2) * 24
-        yPos   = floor(i / 2) * 16
+      # The API tells of no position that is 0, so each plan would show one.
+      tiles = [for i, p in local.panels : merge({ for name, at in { xPos = (i % 2) * 24, yPos = floor(i / 2) * 16 } : name => at if at > 0 }, {
         width  = 24
         height = 16
         widget = merge({ title = p.title }, try({ logsPanel = { filter = p.logs } }, {
@@ -36,7 +35,7 @@ resource "google_monitoring_dashboard" "this" {
             } }
           }] }
         }))
-      }]
+      })]
     }
   })
   depends_on = [google_project_service.this]

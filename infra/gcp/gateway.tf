@@ -5,6 +5,8 @@ locals {
     length(local.vertex) > 0 ? ["aiplatform"] : [],
     length(local.acted_as) + length(local.rotation_acted_as) > 0 ? ["iamcredentials"] : [],
     length(local.path_of) > 0 ? ["secretmanager"] : [],
+    # Wherever the key is, it is this project that calls.
+    local.signs_events ? ["cloudkms"] : [],
     local.rotates ? ["cloudscheduler"] : [],
     local.iap ? ["iap"] : [],
     length(local.api_key_projects) > 0 ? ["apikeys"] : [],

@@ -2,7 +2,10 @@ mock_provider "google" {
   source = "./tests/mocks"
 }
 
-# What builds reaches Google Cloud.
+# What builds and waits reaches Google Cloud.
+override_module {
+  target = module.metrics
+}
 override_module {
   target  = module.image
   outputs = { image = "europe-west1-docker.pkg.dev/my-project/postern-gateway/gateway" }
@@ -82,6 +85,10 @@ run "a_document_with_token_callers" {
   assert {
     condition     = [for t in jsondecode(google_monitoring_dashboard.this.dashboard_json).mosaicLayout.tiles : t.widget.title] == ["Requests by status", "Time to the whole answer, ms", "Instances", "Failed requests", "Events"]
     error_message = "there is a dashboard of requests and events"
+  }
+  assert {
+    condition     = [for t in jsondecode(google_monitoring_dashboard.this.dashboard_json).mosaicLayout.tiles : [try(t.xPos, ""), try(t.yPos, "")]] == [["", ""], [24, ""], ["", 16], [24, 16], ["", 32]]
+    error_message = "two panels are beside each other, and a position of 0 is not given, since the API does not tell of it"
   }
   assert {
     condition     = output.gateway_token == { cloud = "gcp", issuer = "https://accounts.google.com", subject = google_service_account.gateway.unique_id }

@@ -3,7 +3,10 @@ mock_provider "google" {
   source = "./tests/mocks"
 }
 
-# What builds reaches Google Cloud.
+# What builds and waits reaches Google Cloud.
+override_module {
+  target = module.metrics
+}
 override_module {
   target  = module.image
   outputs = { image = "europe-west1-docker.pkg.dev/my-project/postern-gateway/gateway" }

@@ -3,7 +3,10 @@ mock_provider "google" {
   source = "./tests/mocks"
 }
 
-# What builds reaches Google Cloud.
+# What builds and waits reaches Google Cloud.
+override_module {
+  target = module.metrics
+}
 override_module {
   target  = module.image
   outputs = { image = "europe-west1-docker.pkg.dev/my-project/postern-gateway/gateway" }
@@ -47,6 +50,10 @@ override_resource {
 }
 
 run "a_document_with_every_issuer" {
+  assert {
+    condition     = contains(keys(google_project_service.this), "cloudkms")
+    error_message = "the project may call Cloud KMS, though the key is another one's"
+  }
   assert {
     condition     = output.rotation_identity == "postern-rot@my-project.iam.gserviceaccount.com" && output.rotation_identity != output.gateway_identity && google_cloud_run_v2_service.rotate[0].template[0].service_account == output.rotation_identity
     error_message = "the rotation function has an identity of its own"

@@ -2,7 +2,10 @@ mock_provider "google" {
   source = "../../gcp/tests/mocks"
 }
 
-# What builds reaches Google Cloud.
+# What builds and waits reaches Google Cloud.
+override_module {
+  target = module.postern.module.metrics
+}
 override_module {
   target  = module.postern.module.image
   outputs = { image = "europe-west1-docker.pkg.dev/my-project/postern-gateway/gateway" }
