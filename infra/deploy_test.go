@@ -181,6 +181,7 @@ func TestThePackageOfAnAppIsPublished(t *testing.T) {
 		goes    = `202 {"id": "dep-123", "status": 1, "complete": false}`
 		done    = `200 {"id": "dep-123", "status": 4, "complete": true}`
 		failed  = `200 {"id": "dep-123", "status": 3, "status_text": "no host.json", "complete": true}`
+		barred  = `200 {"id": "dep-123", "status": 3, "status_text": "InaccessibleStorageException: BlobUploadFailedException: 403", "complete": true}`
 		forming = `400 {"error": "BlobUploadFailedException: 403"}`
 		publish = "POST /api/publish?RemoteBuild=false&Deployer=terraform zip"
 		ask     = "GET /api/deployments/dep-123"
@@ -192,10 +193,19 @@ func TestThePackageOfAnAppIsPublished(t *testing.T) {
 	holds(t, "azure/package/publish.sh", map[string]exchange{
 		"a deployment is waited for":                            {answers: []string{taken, `404 not yet`, goes, `502 busy`, done}, asked: []string{publish, ask, ask, ask, ask}},
 		"an app that is new is waited for":                      {answers: []string{`404 no such host`, forming, taken, done}, asked: []string{publish, publish, publish, ask}},
-		"a package that is no app fails":                        {answers: []string{taken, failed}, asked: []string{publish, ask}, says: "no host.json", fails: true},
+		"a package that is no app fails in the end":             {answers: []string{taken, failed}, asked: append([]string{publish, ask}, slices.Repeat([]string{publish, "GET /api/deployments/latest"}, 9)...), says: "no host.json", fails: true},
+		"what the app may not keep yet is published again":      {answers: []string{taken, barred, taken, done}, asked: []string{publish, ask, publish, ask}},
 		"a deployment without an id is the latest":              {answers: []string{`200 {"message": "fine"}`, done}, asked: []string{publish, "GET /api/deployments/latest"}},
-		"a deployment that nobody may look at has not happened": {answers: []string{taken, `403 no`}, asked: []string{publish, ask}, says: "The package is not deployed: no", fails: true},
-	}, func(url string) []string { return []string{"HOST=" + url, "PACKAGE=" + file} })
+		"a deployment that nobody may look at has not happened": {answers: []string{taken, `403 no`}, asked: []string{publish, ask}, says: "Nothing is told of the deployment (403): no", fails: true},
+	}, func(url string) []string { return []string{"HOST=" + url, "PACKAGE=" + file, "FUNCTION="} })
+	holds(t, "azure/package/publish.sh", map[string]exchange{
+		"a function that Event Grid is to find is waited for": {answers: []string{taken, done, `404 not yet`, `200 {}`}, asked: []string{publish, ask, "GET /app/functions/f", "GET /app/functions/f"}},
+	}, func(url string) []string {
+		return []string{"HOST=" + url, "PACKAGE=" + file, "FUNCTION=" + url + "/app/functions/f"}
+	})
+	if !strings.Contains(read(t, "azure", "rotation.tf"), `function = "nearexpiry"`) {
+		t.Error("Event Grid is told of a function that Azure may not know yet")
+	}
 }
 
 // The provider's own way of publishing asks what Flex Consumption does not have, with a password.

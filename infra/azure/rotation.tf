@@ -102,10 +102,11 @@ resource "azurerm_function_app_flex_consumption" "rotate" {
 }
 
 module "rotation_package" {
-  count  = local.rotates ? 1 : 0
-  source = "./package"
-  file   = var.packages.rotate
-  app    = { host = azurerm_function_app_flex_consumption.rotate[0].default_hostname, id = azurerm_function_app_flex_consumption.rotate[0].id }
+  count    = local.rotates ? 1 : 0
+  source   = "./package"
+  file     = var.packages.rotate
+  function = "nearexpiry"
+  app      = { host = azurerm_function_app_flex_consumption.rotate[0].default_hostname, id = azurerm_function_app_flex_consumption.rotate[0].id }
 }
 
 # Key Vault may start a rotation too, when a secret is about to expire.

@@ -17,6 +17,12 @@ variable "app" {
   type        = object({ host = string, id = string })
 }
 
+variable "function" {
+  description = "A function of the package that Azure has to know in the end. None is waited for where it is empty."
+  type        = string
+  default     = ""
+}
+
 # Another package is published, and the same one to another app.
 resource "terraform_data" "package" {
   triggers_replace = [filesha256(var.file), var.app.id]
@@ -27,8 +33,9 @@ resource "terraform_data" "package" {
     environment = {
       PACKAGE = var.file
       # APP.azurewebsites.net has APP.scm.azurewebsites.net for this.
-      HOST  = "https://${replace(var.app.host, "/^([^.]+)\\./", "$1.scm.")}"
-      PAUSE = "10"
+      HOST     = "https://${replace(var.app.host, "/^([^.]+)\\./", "$1.scm.")}"
+      FUNCTION = var.function == "" ? "" : "https://management.azure.com${var.app.id}/functions/${var.function}?api-version=2024-04-01"
+      PAUSE    = "10"
     }
   }
 }
