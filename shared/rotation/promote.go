@@ -15,6 +15,8 @@ const (
 	patience = 30 * time.Minute
 	// stillProven is how long a proof lasts.
 	stillProven = 10 * time.Minute
+	// appearing is how long a store may not show a version that it has taken in.
+	appearing = 5 * time.Minute
 	// mostConflicts is how often a promotion is tried that the store refuses.
 	mostConflicts = 3
 	// reminder is how often an operator is told again.
@@ -86,6 +88,10 @@ func (p *pass) verify(ctx context.Context) (bool, error) {
 	}
 	found, err := p.read(ctx, p.r.Pending.Version)
 	if err != nil {
+		if errors.Is(err, secrets.ErrNotFound) && wall().Before(p.r.Cycle.Verifying.Add(appearing)) {
+			p.wait("the store does not show the staged version yet", time.Time{})
+			return false, nil
+		}
 		if errors.Is(err, secrets.ErrNotFound) || errors.Is(err, secrets.ErrUnusable) {
 			return false, p.reject(ctx, err)
 		}

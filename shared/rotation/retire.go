@@ -11,8 +11,14 @@ import (
 	"github.com/postern-ai/postern/shared/secrets"
 )
 
-// longestSoak is how long a disabled key is left to be enabled again, at most.
-const longestSoak = time.Hour
+const (
+	// longestSoak is how long a disabled key is left to be enabled again, at most.
+	longestSoak = time.Hour
+	// settling is how long a store may go on showing the version before a promotion. Secrets Manager and Secret Manager are eventually
+	// consistent (https://docs.aws.amazon.com/secretsmanager/latest/userguide/troubleshoot.html,
+	// https://cloud.google.com/secret-manager/docs/reference/consistency).
+	settling = time.Hour
+)
 
 // retire ends the old key when its time has come, unless somebody still needs it.
 func (p *pass) retire(ctx context.Context) (bool, error) {
@@ -191,6 +197,10 @@ func (p *pass) skewed() time.Duration {
 func (p *pass) moved(ctx context.Context, version secrets.Version, found stored) (bool, error) {
 	r := p.r
 	switch mark := p.mark(found.key); {
+	case version.ID == r.Previous.Version && wall().Before(r.Promoted.Add(settling)):
+		// To take this for somebody's way back would have the old key stay, also in an emergency, and the new one end.
+		p.wait("the store still shows the version of the old key, so that is kept; it is looked at again", time.Time{})
+		return true, nil
 	case mark == r.Current.Fingerprint:
 		r.Current.Version = version.ID
 		return false, p.save(ctx)

@@ -30,6 +30,12 @@ func fail(ref secrets.Ref, op, reason string, err error) error {
 	return &secrets.Error{Ref: ref, Op: op, Reason: reason, Err: err}
 }
 
+// shown is which versions there are.
+func (w *world) shown() shown { return shown{w.current, w.previous, w.staged} }
+
+// changing keeps what a store that is behind goes on showing.
+func (w *world) changing() { w.before, w.changed = w.shown(), time.Now() }
+
 func (v vault) Inspect(ctx context.Context, ref secrets.Ref) (secrets.Inventory, error) {
 	var inventory secrets.Inventory
 	err := v.do(ctx, ref, "inspect", func() error {
@@ -39,7 +45,11 @@ func (v vault) Inspect(ctx context.Context, ref secrets.Ref) (secrets.Inventory,
 			}
 			return secrets.Version{}
 		}
-		inventory = secrets.Inventory{Current: show(v.current), Previous: show(v.previous), Staged: show(v.staged)}
+		now := v.shown()
+		if time.Since(v.changed) < v.lag {
+			now = v.before
+		}
+		inventory = secrets.Inventory{Current: show(now.current), Previous: show(now.previous), Staged: show(now.staged)}
 		return nil
 	})
 	return inventory, err
@@ -49,7 +59,7 @@ func (v vault) Value(ctx context.Context, ref secrets.Ref, id string) (secrets.V
 	var value secrets.Value
 	err := v.do(ctx, ref, "value", func() error {
 		found := v.version(id)
-		if found == nil || found.text == "" {
+		if found == nil || found.text == "" || time.Since(found.created) < v.lag {
 			return fail(ref, "value", "there is no such version", secrets.ErrNotFound)
 		}
 		value = secrets.NewValue(found.text)
@@ -79,6 +89,7 @@ func (v vault) Stage(ctx context.Context, ref secrets.Ref, candidate secrets.Can
 			return fail(ref, "stage", "another version is staged", secrets.ErrOccupied)
 		}
 		v.writes++
+		v.changing()
 		made := &version{id: v.nextID(), cycle: candidate.Cycle, text: candidate.Value.Reveal(), created: time.Now()}
 		v.versions = append(v.versions, made)
 		v.staged = made.id
@@ -107,6 +118,7 @@ func (v vault) Promote(ctx context.Context, ref secrets.Ref, promotion secrets.P
 			v.writes++
 			v.promotions++
 			v.promoted = time.Now()
+			v.changing()
 			if v.staged == to.id {
 				v.staged, to.dropped = "", v.kind.copies
 			}

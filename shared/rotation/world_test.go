@@ -50,6 +50,10 @@ type world struct {
 	staged   string
 	suffix   string // what the ids of versions end with
 	strict   bool   // that the store refuses to drop what is current is nothing wrong
+	// lag is how long the store shows what was there before its last change, and before is what that was.
+	lag     time.Duration
+	changed time.Time
+	before  shown
 	ledger   ledgertest.Memory
 	texts    [][]byte // all that the ledger has ever held
 	events   []audit.Event
@@ -79,6 +83,9 @@ type made struct {
 	// foreign says that it is none of the rotation's.
 	foreign bool
 }
+
+// shown is which versions a store shows.
+type shown struct{ current, previous, staged string }
 
 type version struct {
 	id, cycle, text string
