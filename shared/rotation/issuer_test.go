@@ -98,7 +98,7 @@ func (i issuer) Find(ctx context.Context, prefix string) ([]rotation.Key, error)
 	var found []rotation.Key
 	err := i.do(ctx, "find", func() error {
 		for _, k := range i.keys {
-			if !k.revoked && strings.HasPrefix(k.name, prefix) {
+			if (!k.revoked || time.Since(k.end) < i.haunted) && strings.HasPrefix(k.name, prefix) {
 				found = append(found, rotation.Key{ID: k.id, Name: k.name, Created: k.created, LastUsed: k.lastUsed, Disabled: k.disabled})
 			}
 		}
@@ -122,7 +122,7 @@ func (i issuer) Revoke(ctx context.Context, key rotation.Key) error {
 			i.renew(k)
 			return nil
 		}
-		k.revoked = true
+		k.revoked, k.end = true, time.Now()
 		return nil
 	})
 }

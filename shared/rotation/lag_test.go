@@ -59,3 +59,15 @@ func TestAStagedVersionThatTheStoreDoesNotShowYetIsNotGivenUp(t *testing.T) {
 		})
 	}
 }
+
+func TestAListThatStillHasTheKeyThatWasJustRevokedIsNoOrphan(t *testing.T) {
+	play(t, kindOf(shownOnce), func(t *testing.T, w *world) {
+		w.begin(t)
+		w.settled(t)
+		w.haunted = tick - time.Second
+		w.begin(t) // from here on both keys have been made here
+		w.settled(t)
+		want(t, "keys that work", len(w.usable()), 1)
+		want(t, "orphans told", len(w.of(audit.OrphanFoundType)), 0)
+	})
+}

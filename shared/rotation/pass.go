@@ -44,7 +44,9 @@ type pass struct {
 	// fresh says that this very pass has written down the intent to order a key, so that none can have been made yet.
 	fresh bool
 	// spared is the id of a key that is in use though the record does not know it.
-	spared  string
+	spared string
+	// ended are the ids of the keys that this pass has ended. An issuer's list may go on showing them for a while.
+	ended   []string
 	rotated bool
 	detail  string
 	next    time.Time

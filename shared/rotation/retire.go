@@ -117,6 +117,7 @@ func (p *pass) revoke(ctx context.Context) (bool, error) {
 	if err != nil {
 		return false, because(audit.StepRevoke, err)
 	}
+	p.ended = append(p.ended, r.Previous.KeyID)
 	how := audit.EndingDeleted
 	if p.c.Issuer.Traits().Overlap == TwoSlots {
 		how = audit.EndingRegenerated

@@ -174,6 +174,9 @@ func (p *pass) orphan(key Key) bool {
 			return false
 		}
 	}
+	if slices.Contains(p.ended, key.ID) {
+		return false
+	}
 	if p.c.Issuer.Traits().Named {
 		return strings.HasPrefix(key.Name, p.prefix())
 	}
@@ -190,6 +193,7 @@ func (p *pass) end(ctx context.Context, key Key) error {
 	if err := p.c.Issuer.Revoke(ctx, key); err != nil {
 		return because(audit.StepReconcile, err)
 	}
+	p.ended = append(p.ended, key.ID)
 	if err := p.tellOrphan(key); err != nil {
 		return err
 	}

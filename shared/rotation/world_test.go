@@ -39,6 +39,8 @@ type world struct {
 	forgets bool
 	// tune, when set, changes the job of every function that begins.
 	tune func(*rotation.Job)
+	// haunted is for how long the issuer's list still has a key that was revoked.
+	haunted time.Duration
 	// retryAfter is for how long the issuer asks to be left alone when it throttles.
 	retryAfter time.Duration
 
@@ -54,12 +56,12 @@ type world struct {
 	lag     time.Duration
 	changed time.Time
 	before  shown
-	ledger   ledgertest.Memory
-	texts    [][]byte // all that the ledger has ever held
-	events   []audit.Event
-	signing  *ecdsa.PrivateKey
-	log      bytes.Buffer
-	count    int
+	ledger  ledgertest.Memory
+	texts   [][]byte // all that the ledger has ever held
+	events  []audit.Event
+	signing *ecdsa.PrivateKey
+	log     bytes.Buffer
+	count   int
 
 	promotions int
 	promoted   time.Time
@@ -76,6 +78,8 @@ type made struct {
 	created, lastUsed time.Time
 	expires           time.Time
 	disabled, revoked bool
+	// end is when it was revoked.
+	end time.Time
 	// rejected says that the service has turned against it.
 	rejected bool
 	// ready is when the service begins to accept it.
