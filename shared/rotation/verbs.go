@@ -92,7 +92,8 @@ type Request struct {
 }
 
 // Force has a rotation begin in the next run, due or not. It is [ErrUnderWay] while one is, and [ErrNotPossible] while it is paused or has
-// stopped.
+// stopped. Who asks for a reason of the key's own, as a store does by notices, does not know whether a step has just failed: that is tried again
+// in its time, and a wish that is there already stays. Otherwise a notice that comes again and again would have a failure never count.
 func (j *Job) Force(ctx context.Context, request Request) error {
 	return j.change(ctx, request, func(_ *Credential, r *record) error {
 		switch {
@@ -105,7 +106,13 @@ func (j *Job) Force(ctx context.Context, request Request) error {
 		case r.Forced.emergency():
 			return fmt.Errorf("an emergency rotation is about to begin: %w", ErrUnderWay)
 		}
-		r.Forced, r.Failures = forced{Reason: cmp.Or(request.Reason, audit.ReasonManual), Actor: request.Actor}, failures{}
+		wish := forced{Reason: cmp.Or(request.Reason, audit.ReasonManual), Actor: request.Actor}
+		switch {
+		case wish.Reason == audit.ReasonManual:
+			r.Forced, r.Failures = wish, failures{}
+		case r.Forced.Reason == "":
+			r.Forced = wish
+		}
 		return nil
 	})
 }

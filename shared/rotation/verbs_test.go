@@ -77,6 +77,47 @@ func TestARotationIsForcedForAReason(t *testing.T) {
 	})
 }
 
+func TestANoticeThatComesAgainDoesNotHurryAFailure(t *testing.T) {
+	play(t, kindOf(shownOnce), func(t *testing.T, w *world) {
+		w.tick(t)
+		v := w.pend("a stranger's")
+		notice := request()
+		notice.Reason, notice.Actor = audit.ReasonScheduled, ""
+		// The version that somebody else has staged is in the way.
+		for range 12 * 60 {
+			if err := w.job().Force(t.Context(), notice); err != nil && !errors.Is(err, rotation.ErrNotPossible) {
+				t.Fatal(err)
+			}
+			_, _ = w.run(t.Context(), nil)
+			time.Sleep(time.Minute)
+		}
+		if told := len(w.of(audit.RotationFailedType)); told > 12 {
+			t.Errorf("%d failures were told in 12 hours", told)
+		}
+		want(t, "it has stopped", w.status(t.Context()).Orphaned, true)
+		v.dropped = true
+		if err := w.job().Resume(t.Context(), request()); err != nil {
+			t.Fatal(err)
+		}
+		want(t, "outcome", w.tick(t).Outcome, rotation.Rotated)
+	})
+}
+
+func TestANoticeDoesNotTakeThePlaceOfAnOperatorsWish(t *testing.T) {
+	play(t, kindOf(shownOnce), func(t *testing.T, w *world) {
+		w.tick(t)
+		notice := request()
+		notice.Reason, notice.Actor = audit.ReasonScheduled, ""
+		if err := errors.Join(w.job().Force(t.Context(), request()), w.job().Force(t.Context(), notice)); err != nil {
+			t.Fatal(err)
+		}
+		w.tick(t)
+		told := w.latest(t, audit.TokenRotatedType)
+		want(t, "reason", told.Reason, audit.ReasonManual)
+		want(t, "actor", told.Actor.Name, request().Actor)
+	})
+}
+
 func TestNothingIsForcedThatWouldNotBegin(t *testing.T) {
 	play(t, kindOf(shownOnce), func(t *testing.T, w *world) {
 		if err := w.job().Pause(t.Context(), request()); err != nil {
