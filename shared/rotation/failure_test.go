@@ -1,6 +1,7 @@
 package rotation_test
 
 import (
+	"context"
 	"errors"
 	"strings"
 	"testing"
@@ -8,6 +9,7 @@ import (
 
 	"github.com/postern-ai/postern/shared/audit"
 	"github.com/postern-ai/postern/shared/rotation"
+	"github.com/postern-ai/postern/shared/secrets"
 )
 
 func TestAStepThatFailsIsTriedAgainEverMoreSeldom(t *testing.T) {
@@ -32,12 +34,12 @@ func TestAStepThatFailsIsTriedAgainEverMoreSeldom(t *testing.T) {
 		want(t, "failures", len(pauses), len(minutes))
 		told := w.latest(t, audit.RotationFailedType)
 		want(t, "step", told.Step, audit.StepCreate)
-		want(t, "class", told.Class, audit.FailureUnavailable)
+		want(t, "class", told.Class, audit.FailureThrottled)
 		want(t, "failures told", len(w.of(audit.RotationFailedType)), len(minutes))
 		// In between nothing is tried, and the run says what it waits for.
 		result := w.tick(t)
 		want(t, "outcome", result.Outcome, rotation.Pending)
-		if !strings.Contains(result.Detail, "create: unavailable") || !result.Next.Equal(told.Retry) {
+		if !strings.Contains(result.Detail, "create: throttled") || !result.Next.Equal(told.Retry) {
 			t.Errorf("got %+v", result)
 		}
 		// After a success the pauses begin anew.
@@ -80,11 +82,7 @@ func TestAnIssuerThatAsksToWaitIsLeftAlone(t *testing.T) {
 			_, _ = w.run(t.Context(), failing("create"))
 			told := w.latest(t, audit.RotationFailedType)
 			want(t, "pause", time.Until(told.Retry), wait)
-			class := audit.FailureThrottled
-			if asked == 0 {
-				class = audit.FailureUnavailable
-			}
-			want(t, "class", told.Class, class)
+			want(t, "class", told.Class, audit.FailureThrottled)
 		}
 	})
 }
@@ -241,4 +239,29 @@ func TestManyKeysThatNobodyKnowsAreEndedAFewAtATime(t *testing.T) {
 		want(t, "another deployment's key is ended", other.revoked, false)
 		want(t, "orphans told", len(w.of(audit.OrphanFoundType)), 100)
 	})
+}
+
+// denying is a store that does not let the rotation stage anything.
+type denying struct {
+	secrets.Store
+	cause error
+}
+
+func (d denying) Stage(_ context.Context, ref secrets.Ref, _ secrets.Candidate) (secrets.Version, error) {
+	return secrets.Version{}, &secrets.Error{Ref: ref, Op: "stage", Reason: "refused", Err: d.cause}
+}
+
+func TestWhatAStoreRefusesIsToldForWhatItIs(t *testing.T) {
+	for class, cause := range map[audit.FailureClass]error{
+		audit.FailureDenied: secrets.ErrDenied, audit.FailureThrottled: secrets.ErrThrottled, audit.FailureUnavailable: errors.New("no connection"),
+	} {
+		t.Run(string(class), func(t *testing.T) {
+			play(t, kindOf(shownOnce), func(t *testing.T, w *world) {
+				w.tune = func(job *rotation.Job) { job.Store = denying{job.Store, cause} }
+				w.due()
+				w.fails(t, "refused")
+				want(t, "class", w.latest(t, audit.RotationFailedType).Class, class)
+			})
+		})
+	}
 }

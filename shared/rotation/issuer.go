@@ -3,6 +3,7 @@ package rotation
 import (
 	"context"
 	"errors"
+	"fmt"
 	"time"
 
 	"github.com/postern-ai/postern/shared/secrets"
@@ -156,6 +157,10 @@ var (
 	// ErrRefused is wrapped when the issuer will not do it however often it is asked: a right is missing, a limit has been reached, or it is
 	// not possible at all. The error's reason says what to do.
 	ErrRefused = errors.New("refused")
+	// ErrThrottled is the [ErrUnavailable] of a service that throttles.
+	ErrThrottled = fmt.Errorf("throttled: %w", ErrUnavailable)
+	// ErrLimit is the [ErrRefused] of an issuer whose owner has as many keys as it may have.
+	ErrLimit = fmt.Errorf("no further key: %w", ErrRefused)
 )
 
 // Error is why an issuer did not do something. Its text is ours, so it is safe for logs and events.

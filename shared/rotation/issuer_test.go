@@ -24,7 +24,7 @@ func (i issuer) do(ctx context.Context, op string, effect func() error) error {
 	}
 	cause := rotation.ErrUnanswered
 	if certain {
-		cause = rotation.ErrUnavailable
+		cause = rotation.ErrThrottled
 	}
 	wrong := &rotation.Error{Op: op, Reason: err.Error(), Err: cause}
 	if certain {

@@ -191,6 +191,11 @@ func (r Reply) Refused(reason string) error {
 	return &Error{Op: r.purpose.Op, Reason: reason, Err: ErrRefused}
 }
 
+// Limited is the error for a key more than the owner may have, with a reason of the issuer's own.
+func (r Reply) Limited(reason string) error {
+	return &Error{Op: r.purpose.Op, Reason: reason, Err: ErrLimit}
+}
+
 // Rejected is the error for a key that is not accepted, with a reason of the issuer's own.
 func (r Reply) Rejected(reason string) error {
 	return &Error{Op: r.purpose.Op, Reason: reason, Err: ErrRejected}
@@ -198,7 +203,7 @@ func (r Reply) Rejected(reason string) error {
 
 // Throttled is the error for what the service will do when it is asked later, with a reason of the issuer's own.
 func (r Reply) Throttled(reason string) error {
-	return &Error{Op: r.purpose.Op, Reason: reason, RetryAfter: r.retryAfter(), Err: ErrUnavailable}
+	return &Error{Op: r.purpose.Op, Reason: reason, RetryAfter: r.retryAfter(), Err: ErrThrottled}
 }
 
 // Unexpected is the error for a status that the issuer has no better words for. What the service wrote is not shown.
@@ -208,7 +213,7 @@ func (r Reply) Unexpected() error {
 	case r.Status >= 200 && r.Status <= 299:
 		return r.Malformed()
 	case r.Status == http.StatusTooManyRequests:
-		failed.Reason, failed.Err = r.service+" is throttling (429)", ErrUnavailable
+		failed.Reason, failed.Err = r.service+" is throttling (429)", ErrThrottled
 	case r.Status >= http.StatusInternalServerError, r.Status == http.StatusRequestTimeout:
 		// A failed service may have done what it was asked.
 		failed.Reason, failed.Err = fmt.Sprintf("%s has failed (%d)", r.service, r.Status), ErrUnanswered

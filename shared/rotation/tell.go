@@ -144,12 +144,13 @@ func classOf(err error) audit.FailureClass {
 		return audit.FailureKeyRejected
 	case errors.Is(err, ErrUnanswered):
 		return audit.FailureLostReply
-	case errors.Is(err, ErrRefused):
+	case errors.Is(err, ErrLimit):
+		return audit.FailureLimit
+	case errors.Is(err, ErrRefused), errors.Is(err, secrets.ErrDenied):
 		return audit.FailureDenied
+	case errors.Is(err, ErrThrottled), errors.Is(err, secrets.ErrThrottled):
+		return audit.FailureThrottled
 	case errors.Is(err, ErrUnavailable):
-		if told, ok := errors.AsType[*Error](err); ok && told.RetryAfter > 0 {
-			return audit.FailureThrottled
-		}
 		return audit.FailureUnavailable
 	}
 	if _, ok := errors.AsType[*secrets.Error](err); ok {

@@ -180,7 +180,7 @@ func (s remote) call(ctx context.Context, ref secrets.Ref, in ask) (reply, error
 	var out reply
 	switch {
 	case response.StatusCode == http.StatusTooManyRequests:
-		return refuse("throttled", nil)
+		return refuse("throttled", secrets.ErrThrottled)
 	case response.StatusCode != http.StatusOK:
 		return refuse(fmt.Sprintf("status %d", response.StatusCode), nil)
 	case json.UnmarshalRead(io.LimitReader(response.Body, 1<<20), &out, json.RejectUnknownMembers(true)) != nil:

@@ -16,8 +16,13 @@ import (
 // maxSecret is the largest secret that is read, in bytes. The cloud stores have the same limit.
 const maxSecret = 64 << 10
 
-// ErrNotFound is wrapped by the error of a Reader when the store is there and the secret is not.
-var ErrNotFound = errors.New("secret not found")
+var (
+	// ErrNotFound is wrapped by the error of a Reader when the store is there and the secret is not.
+	ErrNotFound = errors.New("secret not found")
+	// ErrDenied is wrapped by the error of a store that does not let this function do it, and ErrThrottled by that of one that is asked too often.
+	ErrDenied    = errors.New("not allowed")
+	ErrThrottled = errors.New("throttled")
+)
 
 // Error is why a secret could not be read or replaced. Its text names the reference and never what was read, so it is safe for logs.
 type Error struct {

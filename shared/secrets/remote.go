@@ -249,7 +249,7 @@ func (r Reply) Decode(target any, ref Ref) error {
 func (r Reply) Unexpected(ref Ref) error {
 	switch {
 	case r.Status == http.StatusTooManyRequests:
-		return &Error{Ref: ref, Reason: "the store is throttling (429)"}
+		return &Error{Ref: ref, Reason: "the store is throttling (429)", Err: ErrThrottled}
 	case r.Status >= http.StatusInternalServerError:
 		return &Error{Ref: ref, Reason: fmt.Sprintf("the store has failed (%d)", r.Status)}
 	}

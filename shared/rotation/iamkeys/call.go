@@ -161,7 +161,7 @@ func (o operation) explain(reply rotation.Reply) error {
 	case name == "NoSuchEntity":
 		return reply.Refused("IAM has no user of the configured name (user_name), or the key is gone")
 	case name == "LimitExceeded":
-		return reply.Refused("the user has two keys already, which is all that IAM allows; delete the one that is not in use")
+		return reply.Limited("the user has two keys already, which is all that IAM allows; delete the one that is not in use")
 	case name == "NotSupportedService":
 		return reply.Refused("IAM has no API keys for Amazon Bedrock in this partition")
 	case name == "AccessDenied" || name == "AccessDeniedException":

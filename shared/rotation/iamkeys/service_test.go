@@ -143,7 +143,7 @@ func TestErrorsSayWhatToDo(t *testing.T) {
 	}{
 		{"no right", refusal(403, "AccessDenied"), "this function's role may not do that; it needs iam:CreateAccessKey on the user", rotation.ErrRefused},
 		{"no user", refusal(404, "NoSuchEntity"), "IAM has no user of the configured name (user_name), or the key is gone", rotation.ErrRefused},
-		{"a limit", refusal(409, "LimitExceeded"), "the user has two keys already, which is all that IAM allows; delete the one that is not in use", rotation.ErrRefused},
+		{"a limit", refusal(409, "LimitExceeded"), "the user has two keys already, which is all that IAM allows; delete the one that is not in use", rotation.ErrLimit},
 		{"a change under way", refusal(409, "EntityTemporarilyUnmodifiable"), "AWS IAM is throttling (EntityTemporarilyUnmodifiable)", rotation.ErrUnavailable},
 		{"a throttle", refusal(400, "Throttling"), "AWS IAM is throttling (Throttling)", rotation.ErrUnavailable},
 		{"unknown credentials", refusal(403, "InvalidClientTokenId"), "AWS does not accept this function's credentials (InvalidClientTokenId)", rotation.ErrRefused},

@@ -167,7 +167,7 @@ func testThrottled(t *testing.T, w *World) {
 		}
 		var err error
 		w.during(throttled, func() { _, err = w.Issuer.Create(t.Context(), w.order(t, 1)) })
-		told := wantError(t, err, "create", rotation.ErrUnavailable)
+		told := wantError(t, err, "create", rotation.ErrThrottled)
 		if told.RetryAfter != want {
 			t.Errorf("Retry-After %q is %v, want %v", header, told.RetryAfter, want)
 		}

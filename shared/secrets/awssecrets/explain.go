@@ -91,11 +91,11 @@ func explain(of target, action string, err error) error {
 	}
 	switch {
 	case code == "AccessDeniedException":
-		return refuse(needs(action), err)
+		return refuse(needs(action), errors.Join(secrets.ErrDenied, err))
 	case notAccepted(err):
 		return refuse("AWS does not accept this function's credentials ("+code+")", err)
 	case code == "ThrottlingException":
-		return refuse("the store is throttling ("+code+")", err)
+		return refuse("the store is throttling ("+code+")", errors.Join(secrets.ErrThrottled, err))
 	}
 	return refuse("the store has failed ("+code+")", err)
 }

@@ -56,14 +56,15 @@ func (s *session) explain(reply secrets.Reply, permission string) error {
 	// A reply that is no error of this API, such as a proxy's page, has no status and is told by its number.
 	_ = reply.Decode(&out, s.ref)
 	cause := &refusal{out.Error.Status}
+	missing := errors.Join(secrets.ErrDenied, cause)
 	switch {
 	case reply.Status == http.StatusForbidden && out.Error.Status == denied && permission == permissionList:
 		return refuse("this function's service account may not list its versions, which is needed because no alias says which one is meant; "+
-			"give it "+permissionList+" (roles/secretmanager.viewer) or give the version an alias", cause)
+			"give it "+permissionList+" (roles/secretmanager.viewer) or give the version an alias", missing)
 	case reply.Status == http.StatusForbidden && out.Error.Status == denied && permission != permissionRead:
-		return refuse("this function's service account may not replace it; it needs "+permission+" on this secret", cause)
+		return refuse("this function's service account may not replace it; it needs "+permission+" on this secret", missing)
 	case reply.Status == http.StatusForbidden && out.Error.Status == denied:
-		return refuse("this function's service account may not read it; it needs "+permissionRead+" (roles/secretmanager.secretAccessor) on this secret", cause)
+		return refuse("this function's service account may not read it; it needs "+permissionRead+" (roles/secretmanager.secretAccessor) on this secret", missing)
 	case reply.Status == http.StatusNotFound && out.Error.Status == notFound:
 		return refuse("Google Secret Manager has no such secret or version", errors.Join(secrets.ErrNotFound, cause))
 	case reply.Status == http.StatusBadRequest && out.Error.Status == precondition:

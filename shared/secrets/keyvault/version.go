@@ -267,9 +267,9 @@ func (s *session) explain(reply secrets.Reply, action string) error {
 	case inner == "SecretNotYetValid":
 		return refuse("this version is not valid yet", secrets.ErrUnusable)
 	case inner == "ForbiddenByFirewall" || inner == "ForbiddenByConnection":
-		return refuse("the vault's network rules do not let this function in", nil)
+		return refuse("the vault's network rules do not let this function in", secrets.ErrDenied)
 	}
-	return refuse(s.missing(action), nil)
+	return refuse(s.missing(action), secrets.ErrDenied)
 }
 
 func mayNotRead(string) string {

@@ -90,7 +90,7 @@ func testLostInTurn(t *testing.T, w *world) {
 func testThrottled(t *testing.T, w *world) {
 	wantThrottled := func(s step, err error) {
 		wantOp(t, err, s.op)
-		wantError(t, err, "throttl", nil)
+		wantError(t, err, "throttl", secrets.ErrThrottled)
 		if err != nil {
 			wantNothing(t, err)
 		}
@@ -192,7 +192,7 @@ func testPermissions(t *testing.T, w *world) {
 			}
 			refused++
 			wantOp(t, err, s.op)
-			wantError(t, err, permission, nil)
+			wantError(t, err, permission, secrets.ErrDenied)
 			wantNothing(t, err)
 			w.Deny()
 			if err := do(t.Context(), w.Store); err != nil {
