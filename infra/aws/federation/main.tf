@@ -42,11 +42,19 @@ locals {
     models   = distinct([for m in try(u.models, []) : tostring(try(m.model, m.name, m))])
     chain    = [for r in u.aws_roles : try(r.role_arn, r)]
     audience = try(u.aws_web_identity_audience, local.google ? "sts.amazonaws.com" : "api://AzureADTokenExchange")
-  } if can(u.aws_roles) && !can(u.credential_ref)]
+    # With what the second role is assumed.
+    tags = can(u.aws_roles[1].session_tags) || try(tobool(u.aws_roles[1].per_caller), false)
+    id   = can(u.aws_roles[1].source_identity) || try(tobool(u.aws_roles[1].per_caller), false)
+  } if can(u.aws_roles) && !can(u.credential_ref) && (u.provider == "bedrock" || try(length(u.aws_roles), 0) > 1)]
 
   roles = { for arn in distinct([for u in local.reached : u.chain[0]]) : arn => {
     audiences = sort(distinct([for u in local.reached : u.audience if u.chain[0] == arn]))
-    next      = sort(distinct([for u in local.reached : u.chain[1] if u.chain[0] == arn && length(u.chain) > 1]))
+    # The second role is assumed as the document says.
+    next = [for next in [
+      { sid = "Roles", action = "sts:AssumeRole", of = [for u in local.reached : u if length(u.chain) > 1] },
+      { sid = "RoleTags", action = "sts:TagSession", of = [for u in local.reached : u if u.tags] },
+      { sid = "RoleSource", action = "sts:SetSourceIdentity", of = [for u in local.reached : u if u.id] },
+    ] : { Sid = next.sid, Effect = "Allow", Action = [next.action], Resource = sort(distinct([for u in next.of : u.chain[1] if u.chain[0] == arn])) }]
     upstreams = [for u in local.reached : u if u.chain == [arn] && u.provider == "bedrock"]
   } }
 
@@ -61,13 +69,16 @@ locals {
       profile = can(regex(":(application-)?inference-profile/", m)) || can(regex("^(af|apac|au|ca|eu|global|in|jp|me|sa|us|us-gov)\\.[a-z0-9-]+\\.", m))
     }
   }]...)]...)
+  behind = { for key, p in module.profiles.profiles : key => sort(distinct(concat(
+    p.models, [for arn in p.models : replace(arn, "/:bedrock:[^:]*:/", ":bedrock::") if can(regex(":inference-profile/global\\.", p.arn))]
+  ))) }
   invoke = ["bedrock:InvokeModel", "bedrock:InvokeModelWithResponseStream"]
   statements = { for arn, r in local.roles : arn => concat(
-    [for next in [r.next] : { Sid = "Roles", Effect = "Allow", Action = ["sts:AssumeRole"], Resource = next } if length(next) > 0],
+    [for next in r.next : next if length(next.Resource) > 0],
     [for models in [sort([for m in local.models : m.arn if m.role == arn && !m.profile])] : { Sid = "Models", Effect = "Allow", Action = local.invoke, Resource = models } if length(models) > 0],
     flatten([for i, key in sort([for key, m in local.models : key if m.role == arn && m.profile]) : [
       { Sid = "Profile${i}", Effect = "Allow", Action = local.invoke, Resource = [module.profiles.profiles[key].arn], Condition = {} },
-      { Sid = "Behind${i}", Effect = "Allow", Action = local.invoke, Resource = module.profiles.profiles[key].models, Condition = { StringEquals = { "bedrock:InferenceProfileArn" = module.profiles.profiles[key].arn } } },
+      { Sid = "Behind${i}", Effect = "Allow", Action = local.invoke, Resource = local.behind[key], Condition = { StringEquals = { "bedrock:InferenceProfileArn" = module.profiles.profiles[key].arn } } },
     ]]),
   ) }
 
@@ -121,6 +132,10 @@ resource "aws_iam_role" "gateway" {
     precondition {
       condition     = split(":", each.key)[4] == data.aws_caller_identity.this.account_id
       error_message = "The role ${each.key} is in another account than this; use this module there."
+    }
+    precondition {
+      condition     = alltrue([for u in each.value.upstreams : length(u.models) > 0])
+      error_message = "Each bedrock upstream has to list its models, because each model is granted by name."
     }
   }
 }

@@ -43,8 +43,16 @@ run "a_gateway_on_google_cloud" {
     error_message = "it may call the models of the document, and what is behind profiles by way of those alone"
   }
   assert {
-    condition     = [for s in jsondecode(aws_iam_role_policy.gateway["arn:aws:iam::111122223333:role/door"].policy).Statement : [s.Action, s.Resource]] == [[["sts:AssumeRole"], ["arn:aws:iam::444455556666:role/room"]]]
-    error_message = "a role on the way to another may assume that one, and call nothing"
+    condition = [for s in jsondecode(aws_iam_role_policy.gateway["arn:aws:iam::111122223333:role/door"].policy).Statement : [s.Action, s.Resource]] == [
+      [["sts:AssumeRole"], ["arn:aws:iam::444455556666:role/hall", "arn:aws:iam::444455556666:role/room"]],
+      [["sts:TagSession"], ["arn:aws:iam::444455556666:role/hall", "arn:aws:iam::444455556666:role/room"]],
+      [["sts:SetSourceIdentity"], ["arn:aws:iam::444455556666:role/hall"]],
+    ]
+    error_message = "a role on the way to others may assume those as the document says, and call nothing"
+  }
+  assert {
+    condition     = keys(output.roles) == ["arn:aws:iam::111122223333:role/apps/gateway", "arn:aws:iam::111122223333:role/door"]
+    error_message = "no role is made of which nothing is known that it may do"
   }
 }
 
@@ -78,6 +86,14 @@ run "a_role_of_another_account_is_refused" {
   command = plan
   variables {
     config_file = "tests/testdata/elsewhere.yaml"
+  }
+  expect_failures = [aws_iam_role.gateway]
+}
+
+run "a_role_for_models_that_are_not_listed_is_refused" {
+  command = plan
+  variables {
+    config_file = "tests/testdata/unlisted.yaml"
   }
   expect_failures = [aws_iam_role.gateway]
 }
