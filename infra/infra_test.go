@@ -17,6 +17,7 @@ import (
 
 	"github.com/postern-ai/postern/events"
 	"github.com/postern-ai/postern/localdev/check"
+	"github.com/postern-ai/postern/localdev/fake/bedrock"
 	"github.com/postern-ai/postern/shared/config"
 )
 
@@ -269,6 +270,38 @@ func TestATrustStoreGoesAfterItsListenerHasAnother(t *testing.T) {
 	store := regexp.MustCompile(`(?ms)^resource "aws_lb_trust_store" "gateway" \{\n(.*?)^\}`).FindString(read(t, "aws", "front.tf"))
 	if !strings.Contains(store, "create_before_destroy = true") {
 		t.Error("it would go while the listener still uses it")
+	}
+}
+
+// A user that has gone is none that could leave its group.
+func TestAUserOfRedisLeavesItsGroupBeforeItGoes(t *testing.T) {
+	t.Parallel()
+	user := regexp.MustCompile(`(?ms)^resource "aws_elasticache_user" "redis" \{\n(.*?)^\}`).FindString(read(t, "aws", "redis.tf"))
+	if !strings.Contains(user, "create_before_destroy = true") {
+		t.Error("it would go while it is in the group")
+	}
+}
+
+// Bedrock refuses some models by their own ids.
+func TestTheExampleOnAWSNamesModelsAsBedrockTakesThem(t *testing.T) {
+	t.Parallel()
+	document, err := config.Load([]byte(read(t, "example", "aws", "postern.yaml")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := 0
+	for _, u := range document.Upstreams {
+		for _, m := range u.Models {
+			named++
+			for _, known := range bedrock.DefaultModels() {
+				if known.ID == m.Model && known.ProfileOnly {
+					t.Errorf("%s is called by way of an inference profile alone", m.Model)
+				}
+			}
+		}
+	}
+	if named == 0 {
+		t.Error("it names none")
 	}
 }
 

@@ -45,6 +45,13 @@ resource "aws_cloudwatch_metric_alarm" "this" {
   alarm_actions       = var.alarms.notify
   ok_actions          = var.alarms.notify
   tags                = var.tags
+
+  lifecycle {
+    precondition {
+      condition     = length(var.alarms.notify) <= 5
+      error_message = "An alarm of CloudWatch notifies five topics at most: shorten alarms.notify, or subscribe to the topics that are there."
+    }
+  }
 }
 
 resource "aws_cloudwatch_log_metric_filter" "rotate" {
@@ -98,6 +105,11 @@ locals {
   watched_ids = !local.watched ? [] : [for names in chunklist(sort(keys(local.arn_of)), 3) :
     sort(distinct(flatten([for name in names : [name, local.arn_of[name], replace(local.arn_of[name], "/-[A-Za-z0-9]{6}$/", "")]])))
   ]
+  delivery = {
+    Effect    = "Allow"
+    Principal = { Service = ["events.amazonaws.com", "delivery.logs.amazonaws.com"] }
+    Resource  = "${join("", aws_cloudwatch_log_group.stranger[*].arn)}:*"
+  }
   known_readers = sort(distinct(concat([aws_iam_role.gateway.arn], aws_iam_role.rotate[*].arn, tolist(var.alarms.readers == null ? [] : var.alarms.readers))))
   known_users   = [for arn in local.known_readers : arn if strcontains(arn, ":user/") || endswith(arn, ":root")]
   known_roles   = [for arn in local.known_readers : arn if !contains(local.known_users, arn)]
@@ -116,13 +128,11 @@ resource "aws_cloudwatch_log_resource_policy" "stranger" {
   policy_name = "${var.name}-stranger"
   policy_document = jsonencode({
     Version = "2012-10-17"
-    Statement = [{
-      Effect    = "Allow"
-      Principal = { Service = ["events.amazonaws.com", "delivery.logs.amazonaws.com"] }
-      Action    = ["logs:CreateLogStream", "logs:PutLogEvents"]
-      Resource  = "${aws_cloudwatch_log_group.stranger[0].arn}:*"
-      Condition = { ArnEquals = { "aws:SourceArn" = aws_cloudwatch_event_rule.stranger[*].arn } }
-    }]
+    Statement = [
+      # It is not said for which rule a stream is made.
+      merge(local.delivery, { Action = ["logs:CreateLogStream"] }),
+      merge(local.delivery, { Action = ["logs:PutLogEvents"], Condition = { ArnEquals = { "aws:SourceArn" = aws_cloudwatch_event_rule.stranger[*].arn } } }),
+    ]
   })
 }
 

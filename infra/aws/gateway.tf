@@ -114,6 +114,10 @@ resource "aws_lambda_function" "gateway" {
       error_message = "A function URL with IAM takes the Authorization header for itself: have callers in the document or platform_callers with the variable callers, not both."
     }
     precondition {
+      condition     = alltrue([for n in local.network : length(n.security_groups) > 0])
+      error_message = "A function of Lambda in a network has a security group there: give network.security_groups."
+    }
+    precondition {
       # Lambda measures the bytes of it as JSON.
       condition     = length(base64encode(jsonencode(local.gateway_environment))) / 4 * 3 <= 4096
       error_message = "The environment of a Lambda function has 4 KB, in which a line's end and a quotation mark count twice: shorten the document, its comments first."

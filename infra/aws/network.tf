@@ -18,7 +18,7 @@ locals {
   # What is asked in this region.
   services = toset(!local.endpoints ? [] : concat(
     ["events", "sts"],
-    length([for m in local.models : m if m.region == local.region]) > 0 ? ["bedrock-runtime"] : [],
+    anytrue([for u in local.upstreams : u.provider == "bedrock" && try(u.options.aws_region, local.region) == local.region]) ? ["bedrock-runtime"] : [],
     length(local.arn_of) > 0 ? ["secretsmanager"] : [],
     local.signs_events ? ["kms"] : [],
   ))

@@ -23,6 +23,10 @@ locals {
     }
   }]...)
   profiles = { for key, m in local.models : key => m if m.profile }
+  # A global profile forwards to the model of no region, too.
+  behind = { for key, p in module.profiles.profiles : key => sort(distinct(concat(
+    p.models, [for arn in p.models : replace(arn, "/:bedrock:[^:]*:/", ":bedrock::") if can(regex(":inference-profile/global\\.", p.arn))]
+  ))) }
   foundation = sort(distinct([
     for m in local.models : startswith(m.id, "arn:") ? m.id : "arn:${local.partition}:bedrock:${m.region}::foundation-model/${m.id}" if !m.profile
   ]))
@@ -54,10 +58,12 @@ locals {
 
   # Secrets by their names, and their keys by their ARNs. The key
   # aws/secretsmanager needs no permission.
-  arn_of = { for name, s in data.aws_secretsmanager_secret.this : name => s.id }
-  key_of = { for name, s in data.aws_secretsmanager_secret.this : s.id =>
+  arn_of    = { for name, s in data.aws_secretsmanager_secret.this : name => s.id }
+  encrypted = { for name, s in data.aws_secretsmanager_secret.this : name => s if try(s.kms_key_id, "") != "" && !endswith(try(s.kms_key_id, ""), "alias/aws/secretsmanager") }
+  aliased   = { for name, s in local.encrypted : name => s if strcontains(s.kms_key_id, "alias/") }
+  key_of = { for name, s in local.encrypted : s.id =>
+    can(local.aliased[name]) ? data.aws_kms_key.secret[name].arn :
     startswith(s.kms_key_id, "arn:") ? s.kms_key_id : "arn:${local.partition}:kms:${split(":", s.id)[3]}:${local.account}:key/${s.kms_key_id}"
-    if try(s.kms_key_id, "") != "" && !strcontains(try(s.kms_key_id, ""), "alias/")
   }
   secret_arns = sort([for name in local.secret_names : local.arn_of[name]])
 
@@ -69,7 +75,7 @@ locals {
     ],
     [for i, key in sort(keys(local.profiles)) : {
       Sid       = "Profile${i}", Effect = "Allow", Action = local.invoke
-      Resource  = module.profiles.profiles[key].models
+      Resource  = local.behind[key]
       Condition = { StringEquals = { "bedrock:InferenceProfileArn" = module.profiles.profiles[key].arn } }
     }],
     [for arns in [local.secret_arns] : { Sid = "Secrets", Effect = "Allow", Action = ["secretsmanager:GetSecretValue"], Resource = arns } if length(arns) > 0],
@@ -81,6 +87,11 @@ locals {
     local.every_function.gateway,
     local.in_network.gateway,
   )
+  # A role has 10240 characters of policy. Statements about what is made here are
+  # not known in a first plan, and have less than 800.
+  policy_lengths = { for function, statements in { gateway = local.statements, rotate = local.rotation_statements } :
+    function => 800 + length(jsonencode([for s in statements : s if !contains(["Events", "Ledger", "Failed"], s.Sid)]))
+  }
 
   # What both functions are granted in the same way, each for what it needs.
   decrypt = { for function, of in {
@@ -139,6 +150,14 @@ data "aws_secretsmanager_secret" "this" {
   name     = startswith(each.value, "arn:") ? null : each.value
 }
 
+# A secret names its key as whoever made it did. A permission is for the key
+# itself.
+data "aws_kms_key" "secret" {
+  for_each = local.aliased
+  region   = split(":", each.value.id)[3]
+  key_id   = each.value.kms_key_id
+}
+
 resource "aws_iam_role" "gateway" {
   name               = "${var.name}-gateway"
   description        = "The gateway function ${var.name}"
@@ -155,6 +174,10 @@ resource "aws_iam_role_policy" "gateway" {
     precondition {
       condition     = alltrue([for u in local.bedrock : length(u.models) > 0])
       error_message = "Each bedrock upstream has to list its models, because each model is granted by name."
+    }
+    precondition {
+      condition     = local.policy_lengths.gateway <= 10240
+      error_message = "A role of IAM has 10240 characters of policy, and what the document names takes more: deploy two gateways with a part of its upstreams each. An inference profile takes most, since the model behind it is granted in all of its regions."
     }
     precondition {
       condition     = length(local.foreign_secrets) == 0

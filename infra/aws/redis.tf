@@ -33,6 +33,11 @@ resource "aws_elasticache_user" "redis" {
   authentication_mode {
     type = "iam"
   }
+
+  # It leaves the group before it goes.
+  lifecycle {
+    create_before_destroy = true
+  }
 }
 
 resource "aws_elasticache_user_group" "redis" {
@@ -93,6 +98,10 @@ resource "aws_elasticache_serverless_cache" "redis" {
     precondition {
       condition     = anytrue([for n in local.network : length(n.security_groups) > 0])
       error_message = "ElastiCache is reached from a network alone: give network.subnets and network.security_groups, or a url in cache.redis."
+    }
+    precondition {
+      condition     = !strcontains(var.name, "--")
+      error_message = "ElastiCache takes no name with two dashes in a row: choose another name, or give a url in cache.redis."
     }
   }
 }

@@ -78,6 +78,13 @@ resource "aws_iam_role_policy" "rotate" {
   name   = "what-the-document-names"
   role   = aws_iam_role.rotate[0].name
   policy = jsonencode({ Version = "2012-10-17", Statement = local.rotation_statements })
+
+  lifecycle {
+    precondition {
+      condition     = local.policy_lengths.rotate <= 10240
+      error_message = "A role of IAM has 10240 characters of policy, and the keys that are rotated take more: deploy two gateways with a part of them each."
+    }
+  }
 }
 
 # The scheduler starts the function, and nothing else.

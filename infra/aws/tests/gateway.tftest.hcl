@@ -227,7 +227,11 @@ run "a_document_with_everything" {
   }
   override_data {
     target = data.aws_secretsmanager_secret.this["certificate"]
-    values = { id = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:certificate-000005", kms_key_id = "" }
+    values = { id = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:certificate-000005", kms_key_id = "alias/certificates" }
+  }
+  override_data {
+    target = data.aws_kms_key.secret["certificate"]
+    values = { arn = "arn:aws:kms:eu-west-1:111122223333:key/k3" }
   }
   assert {
     condition = one([for s in jsondecode(aws_iam_role_policy.gateway.policy).Statement : s.Resource if s.Sid == "Models"]) == [
@@ -270,10 +274,10 @@ run "a_document_with_everything" {
   }
   assert {
     condition = one([for s in jsondecode(aws_iam_role_policy.gateway.policy).Statement : [s.Resource, s.Condition] if s.Sid == "SecretKeys"]) == [
-      ["arn:aws:kms:eu-west-1:111122223333:key/k1", "arn:aws:kms:eu-west-1:111122223333:key/k2"],
+      ["arn:aws:kms:eu-west-1:111122223333:key/k1", "arn:aws:kms:eu-west-1:111122223333:key/k2", "arn:aws:kms:eu-west-1:111122223333:key/k3"],
       { StringEquals = { "kms:ViaService" = ["secretsmanager.eu-west-1.amazonaws.com"] } },
     ]
-    error_message = "the keys of secrets that have their own may decrypt these secrets, and AWS's own key needs no grant"
+    error_message = "the keys of secrets that have their own may decrypt these secrets, also one that has been named by an alias, and AWS's own key needs no grant"
   }
   assert {
     condition = [for sid in ["Roles", "RoleTags", "RoleSource"] : one([for s in jsondecode(aws_iam_role_policy.gateway.policy).Statement : s.Resource if s.Sid == sid])] == [
@@ -546,9 +550,52 @@ run "secrets_that_are_many_are_watched_by_rules_that_each_fit" {
     error_message = "a user is a stranger, but for those of the variable"
   }
   assert {
+    condition = [for s in jsondecode(aws_cloudwatch_log_resource_policy.stranger[0].policy_document).Statement : [s.Action, can(s.Condition)]] == [
+      [["logs:CreateLogStream"], false], [["logs:PutLogEvents"], true],
+    ]
+    error_message = "EventBridge does not say for which rule it makes a stream, and says whose events it writes"
+  }
+  assert {
     condition     = length(aws_cloudwatch_event_target.stranger) == 2 && length(aws_cloudwatch_event_rule.stranger) == 2
     error_message = "what each rule hears is kept"
   }
+}
+
+run "more_than_a_role_may_be_granted_is_refused" {
+  command = plan
+  variables {
+    config_file = "tests/testdata/many.yaml"
+  }
+  expect_failures = [aws_iam_role_policy.gateway]
+}
+
+run "a_profile_of_all_regions" {
+  variables {
+    config_file = "tests/testdata/global.yaml"
+  }
+  override_module {
+    target = module.profiles
+    outputs = {
+      profiles = {
+        "eu-west-1 global.anthropic.claude-sonnet-4-5-20250929-v1:0" = {
+          arn    = "arn:aws:bedrock:eu-west-1:111122223333:inference-profile/global.anthropic.claude-sonnet-4-5-20250929-v1:0"
+          models = ["arn:aws:bedrock:eu-west-1::foundation-model/anthropic.claude-sonnet-4-5-20250929-v1:0"]
+        }
+      }
+    }
+  }
+  assert {
+    condition     = one([for s in jsondecode(aws_iam_role_policy.gateway.policy).Statement : s.Resource if s.Sid == "Profile0"]) == ["arn:aws:bedrock:::foundation-model/anthropic.claude-sonnet-4-5-20250929-v1:0", "arn:aws:bedrock:eu-west-1::foundation-model/anthropic.claude-sonnet-4-5-20250929-v1:0"]
+    error_message = "a global profile forwards to the model of no region, too"
+  }
+}
+
+run "more_topics_than_an_alarm_notifies_are_refused" {
+  command = plan
+  variables {
+    alarms = { notify = [for i in range(6) : "arn:aws:sns:eu-west-1:111122223333:ops-${i}"] }
+  }
+  expect_failures = [aws_cloudwatch_metric_alarm.this]
 }
 
 run "a_document_that_lambda_does_not_take_is_refused" {

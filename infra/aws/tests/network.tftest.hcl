@@ -67,6 +67,30 @@ run "functions_in_subnets_with_a_way_out" {
   }
 }
 
+run "a_model_that_another_role_calls_has_an_address_too" {
+  variables {
+    config_file = "tests/testdata/roles.yaml"
+    network     = { subnets = ["subnet-a"], security_groups = ["sg-1"], endpoints = ["subnet-c"] }
+  }
+  override_module {
+    target  = module.vpc
+    outputs = { id = "vpc-1" }
+  }
+  assert {
+    condition     = keys(aws_vpc_endpoint.service) == ["bedrock-runtime", "events", "sts"]
+    error_message = "whoever calls a model in this region, it is this function that sends the request"
+  }
+}
+
+run "a_network_without_a_security_group_is_refused" {
+  command = plan
+  variables {
+    config_file = "tests/testdata/minimal.yaml"
+    network     = { subnets = ["subnet-a"] }
+  }
+  expect_failures = [aws_lambda_function.gateway]
+}
+
 run "a_network_without_subnets_is_refused" {
   command = plan
   variables {

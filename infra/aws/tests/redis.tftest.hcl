@@ -68,6 +68,22 @@ run "a_server_without_a_network_is_refused" {
   expect_failures = [aws_elasticache_serverless_cache.redis]
 }
 
+run "a_name_that_elasticache_does_not_take_is_refused" {
+  command = plan
+  variables {
+    name = "our--postern"
+  }
+  override_data {
+    target = data.aws_secretsmanager_secret.this
+    values = { id = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:s-000001", kms_key_id = "" }
+  }
+  override_module {
+    target  = module.redis_vpc
+    outputs = { id = "vpc-1" }
+  }
+  expect_failures = [aws_elasticache_serverless_cache.redis]
+}
+
 run "without_it_in_the_document_there_is_none" {
   variables {
     config_file = "tests/testdata/minimal.yaml"
