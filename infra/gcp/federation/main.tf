@@ -62,11 +62,24 @@ locals {
 # The provider's project, without a token in the state.
 data "google_project" "this" {}
 
+# The interfaces of an exchange are those of the pool's project.
+resource "google_project_service" "this" {
+  for_each = toset(concat(
+    ["iam", "sts"],
+    length(local.accounts) > 0 ? ["iamcredentials"] : [],
+    contains([for all in local.projects : all[0].project], local.own) ? ["aiplatform"] : [],
+  ))
+  project            = local.own
+  service            = "${each.value}.googleapis.com"
+  disable_on_destroy = false
+}
+
 resource "google_iam_workload_identity_pool" "gateway" {
   for_each                  = local.pools
   project                   = local.own
   workload_identity_pool_id = each.value
   description               = "Gateways in other clouds"
+  depends_on                = [google_project_service.this]
 }
 
 resource "google_iam_workload_identity_pool_provider" "gateway" {
@@ -120,6 +133,7 @@ resource "google_project_iam_custom_role" "models" {
   role_id     = "postern_federated_gateway"
   title       = "Call models for a gateway in another cloud"
   permissions = ["aiplatform.endpoints.predict"]
+  depends_on  = [google_project_service.this]
 }
 
 resource "google_project_iam_member" "models" {

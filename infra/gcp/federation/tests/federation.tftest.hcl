@@ -26,6 +26,10 @@ run "a_gateway_on_aws" {
     condition     = [for m in google_service_account_iam_member.gateway : "${m.service_account_id} ${m.role}"] == ["projects/-/serviceAccounts/models@other-project.iam.gserviceaccount.com roles/iam.workloadIdentityUser"]
     error_message = "it may act as the account of the document"
   }
+  assert {
+    condition     = keys(google_project_service.this) == ["aiplatform", "iam", "iamcredentials", "sts"]
+    error_message = "the interfaces by which it gets and uses a token are on"
+  }
 }
 
 run "a_gateway_on_azure" {
