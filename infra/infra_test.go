@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/go-json-experiment/json"
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/postern-ai/postern/events"
@@ -462,6 +463,33 @@ func TestAlarmsListenForWhatTheRotationSays(t *testing.T) {
 	outbox := regexp.MustCompile(`outbox += "(.*)"`).FindStringSubmatch(signs)
 	if outbox == nil || !strings.Contains(read(t, "..", "shared", "rotation", "tell.go"), outbox[1]) {
 		t.Errorf("a rotation does not say %v", outbox)
+	}
+}
+
+// The host passes on what its host.json lets it, and leaves some out under load: the function's own lines, requests and events, which are
+// what alarms count.
+func TestTheHostOfFunctionsPassesOnWhatAlarmsCount(t *testing.T) {
+	t.Parallel()
+	for _, app := range []string{"gateway", "rotate"} {
+		var host struct {
+			Logging struct {
+				LogLevel            map[string]string `json:"logLevel"`
+				ApplicationInsights struct {
+					SamplingSettings struct {
+						IsEnabled *bool `json:"isEnabled"`
+					} `json:"samplingSettings"`
+				} `json:"applicationInsights"`
+			} `json:"logging"`
+		}
+		if err := json.Unmarshal([]byte(read(t, "..", "functions", "azure", app, "host.json")), &host); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(map[string]string{"default": "Information"}, host.Logging.LogLevel); diff != "" {
+			t.Errorf("levels of %s (-want +got):\n%s", app, diff)
+		}
+		if sampled := host.Logging.ApplicationInsights.SamplingSettings.IsEnabled; sampled == nil || *sampled {
+			t.Errorf("the host of %s leaves out what it likes", app)
+		}
 	}
 }
 

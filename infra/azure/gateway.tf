@@ -21,10 +21,6 @@ locals {
     AzureWebJobsStorage__credential           = "managedidentity"
     AzureWebJobsStorage__clientId             = of.identity
     APPLICATIONINSIGHTS_AUTHENTICATION_STRING = "Authorization=AAD;ClientId=${of.identity}"
-    # The function's own lines and the requests, which alarms count, and events, of
-    # which the host would leave some out under load.
-    AzureFunctionsJobHost__logging__logLevel__default                                = "Information"
-    AzureFunctionsJobHost__logging__applicationInsights__samplingSettings__isEnabled = "false"
   } if of.identity != null }
 
   environment = merge(

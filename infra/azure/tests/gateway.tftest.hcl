@@ -23,22 +23,24 @@ variables {
 run "a_document_with_token_callers" {
   assert {
     condition = azurerm_function_app_flex_consumption.gateway.app_settings == tomap({
-      POSTERN_CONFIG                                                                   = file("tests/testdata/minimal.yaml")
-      POSTERN_EVENT_BUS                                                                = "https://postern.westeurope-1.eventgrid.azure.net/api/events"
-      POSTERN_DEPLOYMENT                                                               = "postern"
-      AzureWebJobsStorage                                                              = ""
-      AzureWebJobsStorage__accountName                                                 = azurerm_storage_account.host.name
-      AzureWebJobsStorage__credential                                                  = "managedidentity"
-      AzureWebJobsStorage__clientId                                                    = "00000000-0000-0000-0000-000000000002"
-      APPLICATIONINSIGHTS_AUTHENTICATION_STRING                                        = "Authorization=AAD;ClientId=00000000-0000-0000-0000-000000000002"
-      AzureFunctionsJobHost__logging__logLevel__default                                = "Information"
-      AzureFunctionsJobHost__logging__applicationInsights__samplingSettings__isEnabled = "false"
+      POSTERN_CONFIG                            = file("tests/testdata/minimal.yaml")
+      POSTERN_EVENT_BUS                         = "https://postern.westeurope-1.eventgrid.azure.net/api/events"
+      POSTERN_DEPLOYMENT                        = "postern"
+      AzureWebJobsStorage                       = ""
+      AzureWebJobsStorage__accountName          = azurerm_storage_account.host.name
+      AzureWebJobsStorage__credential           = "managedidentity"
+      AzureWebJobsStorage__clientId             = "00000000-0000-0000-0000-000000000002"
+      APPLICATIONINSIGHTS_AUTHENTICATION_STRING = "Authorization=AAD;ClientId=00000000-0000-0000-0000-000000000002"
     })
     error_message = "the function gets the document to the letter, the topic and the deployment's name, the host its identity, and neither gets a key"
   }
   assert {
-    condition     = azurerm_function_app_flex_consumption.gateway.runtime_name == "custom"
-    error_message = "the app runs a custom handler"
+    condition     = alltrue([for name in keys(azurerm_function_app_flex_consumption.gateway.app_settings) : length(name) <= 53])
+    error_message = "Linux takes no more of a setting's name, and the rest goes unseen"
+  }
+  assert {
+    condition     = azurerm_function_app_flex_consumption.gateway.runtime_name == "custom" && azurerm_function_app_flex_consumption.gateway.runtime_version == "1.0"
+    error_message = "the app runs a custom handler, of the only version that Flex Consumption lists; with another one it never starts"
   }
   assert {
     condition     = azurerm_function_app_flex_consumption.gateway.storage_authentication_type == "UserAssignedIdentity" && !azurerm_storage_account.host.shared_access_key_enabled && azurerm_function_app_flex_consumption.gateway.storage_container_endpoint == "https://postern.blob.core.windows.net/package"

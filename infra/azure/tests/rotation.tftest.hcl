@@ -67,20 +67,18 @@ run "a_document_with_every_issuer" {
   }
   assert {
     condition = azurerm_function_app_flex_consumption.rotate[0].app_settings == tomap({
-      POSTERN_CONFIG                                                                   = file("tests/testdata/rotation.yaml")
-      POSTERN_EVENT_BUS                                                                = "https://postern.westeurope-1.eventgrid.azure.net/api/events"
-      POSTERN_DEPLOYMENT                                                               = "postern"
-      POSTERN_KEY_VAULT_URL                                                            = "https://my-vault.vault.azure.net"
-      POSTERN_LEDGER                                                                   = "https://posternr.blob.core.windows.net/ledger"
-      POSTERN_ROTATION_SCHEDULE                                                        = "0 */15 * * * *"
-      POSTERN_AUDIT_KEY                                                                = "https://my-vault.vault.azure.net/keys/events/0123456789abcdef0123456789abcdef"
-      AzureWebJobsStorage                                                              = ""
-      AzureWebJobsStorage__accountName                                                 = azurerm_storage_account.rotate[0].name
-      AzureWebJobsStorage__credential                                                  = "managedidentity"
-      AzureWebJobsStorage__clientId                                                    = "00000000-0000-0000-0000-000000000007"
-      APPLICATIONINSIGHTS_AUTHENTICATION_STRING                                        = "Authorization=AAD;ClientId=00000000-0000-0000-0000-000000000007"
-      AzureFunctionsJobHost__logging__logLevel__default                                = "Information"
-      AzureFunctionsJobHost__logging__applicationInsights__samplingSettings__isEnabled = "false"
+      POSTERN_CONFIG                            = file("tests/testdata/rotation.yaml")
+      POSTERN_EVENT_BUS                         = "https://postern.westeurope-1.eventgrid.azure.net/api/events"
+      POSTERN_DEPLOYMENT                        = "postern"
+      POSTERN_KEY_VAULT_URL                     = "https://my-vault.vault.azure.net"
+      POSTERN_LEDGER                            = "https://posternr.blob.core.windows.net/ledger"
+      POSTERN_ROTATION_SCHEDULE                 = "0 */15 * * * *"
+      POSTERN_AUDIT_KEY                         = "https://my-vault.vault.azure.net/keys/events/0123456789abcdef0123456789abcdef"
+      AzureWebJobsStorage                       = ""
+      AzureWebJobsStorage__accountName          = azurerm_storage_account.rotate[0].name
+      AzureWebJobsStorage__credential           = "managedidentity"
+      AzureWebJobsStorage__clientId             = "00000000-0000-0000-0000-000000000007"
+      APPLICATIONINSIGHTS_AUTHENTICATION_STRING = "Authorization=AAD;ClientId=00000000-0000-0000-0000-000000000007"
     })
     error_message = "it gets the gateway's document, the bus, the ledger, the vault and the schedule, and its host its own storage"
   }
