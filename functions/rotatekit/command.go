@@ -95,9 +95,9 @@ func (r *Rotator) Do(ctx context.Context, c Command) (any, error) {
 		if err := change(ctx, request); err != nil {
 			return nil, err
 		}
-		return r.job.RunOne(ctx, c.Credential)
+		return r.one(ctx, c.Credential)
 	case c.Credential != "":
-		return r.job.RunOne(ctx, c.Credential)
+		return r.one(ctx, c.Credential)
 	}
 	return r.Run(ctx)
 }

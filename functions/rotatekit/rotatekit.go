@@ -163,9 +163,30 @@ func (r *Rotator) Credentials() map[secrets.Ref]string {
 	return names
 }
 
+const (
+	// longest is how long a run takes where the platform's context has no end:
+	// less than the five minutes that Cloud Run and Azure Functions give one
+	// unless they are told otherwise. What is left goes on in the next run.
+	longest = 4*time.Minute + 30*time.Second
+	// margin is what is left of the platform's time when a run ends: a step that
+	// ends because there is no more has to be written down, and the lease given
+	// back.
+	margin = 5 * time.Second
+)
+
+// bounded returns a context that ends before the platform ends the function.
+func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	if end, ok := ctx.Deadline(); ok {
+		return context.WithDeadline(ctx, end.Add(-margin))
+	}
+	return context.WithTimeout(ctx, longest)
+}
+
 // Run does what is due: keys are rotated, and tokens refreshed that are to be
 // there before a request asks for them.
 func (r *Rotator) Run(ctx context.Context) (Report, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
 	keys, err := r.job.Run(ctx)
 	tokens, refused := r.kit.gateway().Refresh(ctx, r.document)
 	if changed := r.follow(ctx); changed != nil && !errors.Is(changed, ledger.ErrConflict) {
@@ -189,6 +210,13 @@ func (r *Rotator) Due(ctx context.Context, credential string, reason audit.Reaso
 	if err != nil && !errors.Is(err, rotation.ErrUnderWay) && !errors.Is(err, rotation.ErrNotPossible) {
 		return rotation.Report{}, err
 	}
+	return r.one(ctx, credential)
+}
+
+// one does what can be done now for one key.
+func (r *Rotator) one(ctx context.Context, credential string) (rotation.Report, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
 	return r.job.RunOne(ctx, credential)
 }
 
@@ -204,6 +232,8 @@ func (r *Rotator) Once(ctx context.Context, event string, do func(context.Contex
 
 // Advance takes a rotation that the store itself drives as far as a step says.
 func (r *Rotator) Advance(ctx context.Context, step rotation.Native) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
 	_, err := r.job.Advance(ctx, step)
 	return err
 }

@@ -14,6 +14,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/go-json-experiment/json"
+
 	"github.com/postern-ai/postern/shared/audit"
 	"github.com/postern-ai/postern/shared/config"
 	"github.com/postern-ai/postern/shared/ledger"
@@ -385,5 +387,77 @@ func TestThatAnotherDocumentIsInUseIsSignedOnce(t *testing.T) {
 	follow("")
 	if len(bus.events) != 1 || signatures != 1 || !strings.Contains(string(bus.events[0].Data), `"value":"A"`) {
 		t.Errorf("%d signatures, published %v", signatures, bus.events)
+	}
+}
+
+// hanging is a store that answers when the caller gives up.
+type hanging struct {
+	secrets.Store
+	// lease is how long the lease on the one key holds meanwhile.
+	lease func() time.Duration
+	held  time.Duration
+}
+
+func (h *hanging) Inspect(ctx context.Context, ref secrets.Ref) (secrets.Inventory, error) {
+	h.held = h.lease()
+	<-ctx.Done()
+	return secrets.Inventory{}, &secrets.Error{Ref: ref, Op: "inspect", Reason: "timed out", Err: ctx.Err()}
+}
+
+func TestARunEndsBeforeThePlatformEndsTheFunction(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name string
+		// given is how long the platform lets the function run. Zero means that its context does not say.
+		given, lease time.Duration
+	}{
+		{"a deadline of the platform's", time.Minute, time.Minute + 25*time.Second},
+		{"no deadline", 0, 5 * time.Minute},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				r, err := rotator(every)
+				if err != nil {
+					t.Fatal(err)
+				}
+				store := &hanging{lease: func() time.Duration {
+					record, err := r.kit.Ledger.Load(t.Context(), "rotation/anthropic/lease")
+					var lease struct {
+						Until time.Time `json:"until"`
+					}
+					if err != nil || json.Unmarshal(record.Data, &lease) != nil {
+						t.Errorf("the lease: %v", err)
+					}
+					return time.Until(lease.Until)
+				}}
+				r.job.Store, r.job.Audit = store, &kept{}
+				ctx := t.Context()
+				begin := time.Now()
+				if test.given > 0 {
+					var cancel context.CancelFunc
+					ctx, cancel = context.WithTimeout(ctx, test.given)
+					defer cancel()
+				}
+				if _, err := r.Do(ctx, Command{Verb: Rotate, Credential: "anthropic"}); err == nil {
+					t.Error("a store that hangs is no failure")
+				}
+				if test.given > 0 && time.Since(begin) >= test.given {
+					t.Errorf("the run ends after %v, when the function has been ended", time.Since(begin))
+				}
+				if store.held != test.lease {
+					t.Errorf("the lease is held for %v, want %v", store.held, test.lease)
+				}
+				status, err := r.job.Status(t.Context())
+				if err != nil {
+					t.Fatal(err)
+				}
+				for _, s := range status {
+					if s.Credential == "anthropic" && s.Failures != 1 {
+						t.Errorf("%d failures are noted, want one", s.Failures)
+					}
+				}
+			})
+		})
 	}
 }
