@@ -23,8 +23,8 @@ const (
 	apiVersion    = "7.5"
 	defaultSuffix = "vault.azure.net"
 	// maxPages bounds how much of a list is read. A page has up to 25 versions, of which none is ever removed: this is enough for rotations of
-	// every day in more than ten years.
-	maxPages = 200
+	// every hour in more than five years.
+	maxPages = 2000
 )
 
 // isSuffix reports whether this can be the end of a vault's host name: two labels or more.

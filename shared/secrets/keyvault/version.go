@@ -125,7 +125,8 @@ func (s *session) get(ctx context.Context, id string) (*version, error) {
 	return &v, nil
 }
 
-// list returns all versions, without their values, in no particular order: the service has none.
+// list returns all versions, without their values, in no particular order: the service has none. A secret that is not there has none, whether the
+// service says so by an empty list or not.
 func (s *session) list(ctx context.Context) ([]version, error) {
 	address := s.address("versions")
 	var versions []version
@@ -134,7 +135,11 @@ func (s *session) list(ctx context.Context) ([]version, error) {
 			Value    []bundle `json:"value"`
 			NextLink string   `json:"nextLink"`
 		}
-		if err := s.call(ctx, call{address: address, action: actionList, into: &page}); err != nil {
+		err := s.call(ctx, call{address: address, action: actionList, into: &page})
+		if errors.Is(err, secrets.ErrNotFound) {
+			return nil, nil
+		}
+		if err != nil {
 			return nil, err
 		}
 		for _, item := range page.Value {
@@ -152,7 +157,7 @@ func (s *session) list(ctx context.Context) ([]version, error) {
 		}
 		address.RawQuery = next.RawQuery
 	}
-	return nil, &secrets.Error{Ref: s.ref, Reason: "the store's list of versions does not end"}
+	return nil, &secrets.Error{Ref: s.ref, Reason: "its list of versions is too long; no version can be removed, so store it under another name"}
 }
 
 // name returns the secret's name in its vault.
