@@ -134,6 +134,10 @@ func (r *Rotator) credential(k *config.RotatedKey) (rotation.Credential, error) 
 		return rotation.Credential{}, err
 	}
 	grace := cmp.Or(k.Grace, r.document.Cache.SecretTTL+r.document.Limits.RequestTimeout+r.kit.Propagation+made.issuer.Traits().Propagation+allowance)
+	if grace > k.Every/2 {
+		return rotation.Credential{}, fmt.Errorf("the old key has to stay valid for %v, until no gateway has it any more, which is longer than half of the time "+
+			"between two rotations; rotate less often (every), or give a shorter grace", grace)
+	}
 	about := audit.Credential{Function: r.access.Origin(), Upstream: k.Upstream, Issuer: string(k.Issuer)}
 	if u != nil {
 		about.Provider, about.AuthType = string(u.Provider), string(u.AuthType)

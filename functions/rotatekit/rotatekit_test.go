@@ -177,6 +177,20 @@ func TestTheGraceCoversWhoeverMayHaveTheOldKey(t *testing.T) {
 	}
 }
 
+func TestAKeyThatIsRenewedMoreOftenThanItCanEndIsRefused(t *testing.T) {
+	t.Parallel()
+	_, err := rotator(`
+platform_callers: true
+upstreams:
+- {provider: anthropic, auth_type: api_key, credential_ref: anthropic-key}
+limits: {request_timeout: 50m}
+rotation: {keys: [{upstream: anthropic, every: 1h}]}
+`)
+	if err == nil || !strings.Contains(err.Error(), `rotation of "anthropic": the old key has to stay valid for 1h`) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func TestAKeyInAnotherCloudsStoreIsRefused(t *testing.T) {
 	t.Parallel()
 	_, err := rotator(`

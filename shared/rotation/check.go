@@ -30,12 +30,11 @@ func (j *Job) Check() error {
 			add(fmt.Sprintf("two credentials have the name %q: give each its own", c.Name))
 		}
 		names[c.Name] = true
-		whole := c.Ref
-		whole.Field, whole.Version = "", ""
-		if other, taken := places[whole.String()]; taken {
+		// All are in the one store, whether the reference says so or not.
+		if other, taken := places[c.Ref.Name]; taken {
 			add(fmt.Sprintf("the credentials %q and %q are stored in one secret, which holds one key under rotation: store one of them elsewhere", other, c.Name))
 		}
-		places[whole.String()] = c.Name
+		places[c.Ref.Name] = c.Name
 	}
 	return errors.Join(problems...)
 }

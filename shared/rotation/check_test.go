@@ -44,6 +44,11 @@ func TestWhatIsWrongWithAJobIsNamed(t *testing.T) {
 			other.Name, other.Ref.Field = "another", "key"
 			j.Credentials = append(j.Credentials, other)
 		}, `"openai" and "another" are stored in one secret`},
+		{"one secret twice, once by its store", shownOnce, func(j *rotation.Job, c *rotation.Credential) {
+			other := *c
+			other.Name, other.Ref.Store = "another", "aws-sm"
+			j.Credentials = append(j.Credentials, other)
+		}, `"openai" and "another" are stored in one secret`},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

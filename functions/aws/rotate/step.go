@@ -103,7 +103,7 @@ func (f function) empty(ctx context.Context, ref secrets.Ref, version string) (b
 // Only secrets that the document names are touched.
 func (f function) find(id string) (secrets.Ref, string, error) {
 	for ref, name := range f.rotator.Credentials() {
-		if ref.Name == id || nameOf(ref.Name) == nameOf(id) {
+		if means(ref.Name, id) {
 			ref.Field = ""
 			return ref, name, nil
 		}
@@ -111,15 +111,31 @@ func (f function) find(id string) (secrets.Ref, string, error) {
 	return secrets.Ref{}, "", fmt.Errorf("%w: no key under rotation in the document is stored in the secret that Secrets Manager wants rotated", rotatekit.ErrCommand)
 }
 
-// nameOf is a secret's name. In an ARN it has a hyphen and six characters
-// behind it.
+// means reports whether a reference is to a secret, whose id is its ARN. An ARN
+// in a reference may lack the end that AWS gives it, and a name that ends like
+// one is not cut: it would be that of another secret.
+func means(reference, id string) bool {
+	if reference == id {
+		return true
+	}
+	if strings.HasPrefix(reference, "arn:") {
+		end, ok := strings.CutPrefix(id, reference)
+		return ok && len(end) == len(arnEnd) && end[0] == arnEnd[0]
+	}
+	return reference == nameOf(id)
+}
+
+// arnEnd is what the end of an ARN looks like: a hyphen and six characters.
+const arnEnd = "-abcdef"
+
+// nameOf is a secret's name. In an ARN it has an end of AWS's own.
 func nameOf(id string) string {
 	parts := strings.SplitN(id, ":", 7)
 	if len(parts) != 7 || parts[0] != "arn" {
 		return id
 	}
 	name := parts[6]
-	if cut := len(name) - len("-abcdef"); cut > 0 && name[cut] == '-' {
+	if cut := len(name) - len(arnEnd); cut > 0 && name[cut] == '-' {
 		return name[:cut]
 	}
 	return name
