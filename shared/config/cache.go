@@ -82,6 +82,9 @@ func (l *loader) redis(o object) *Redis {
 	}
 	if p, ok := o.field("key_ref"); ok {
 		r.KeyRef, _ = p.reference()
+		if r.KeyRef == r.CredentialRef && r.KeyRef != "" {
+			p.wrong("the key is the password, which the server learns, and it must not be able to read what is stored there", "keep the key in a secret of its own")
+		}
 	} else {
 		o.missing("key_ref", "the place of the encryption key is missing, and tokens are never shared in clear", referenceRemedy)
 	}

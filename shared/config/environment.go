@@ -41,14 +41,48 @@ func FromEnvironment(cloud Cloud, getenv func(string) string, readFile func(stri
 		e.admission(cloud)
 		l.problems = append(l.problems, e.problems...)
 	}
+	if root.kind == kindText && file == "" {
+		return nil, one(Problem{
+			Path: "POSTERN_CONFIG", Message: "this is no document, but a single text",
+			Remedy: "if it is the path of a file, set POSTERN_CONFIG_FILE to it instead",
+		})
+	}
 	d, err := l.load(root)
 	if err != nil {
 		return nil, err
+	}
+	if problems := d.contradictions(getenv); len(problems) > 0 {
+		return nil, &Problems{List: problems}
 	}
 	if err := d.settle(cloud, getenv); err != nil {
 		return nil, err
 	}
 	return d, nil
+}
+
+// contradictions reports variables that say something else than the document, or nothing beside one.
+func (d *Document) contradictions(getenv func(string) string) []Problem {
+	var problems []Problem
+	if models := getenv("POSTERN_MODELS"); models != "" {
+		problems = append(problems, Problem{
+			Path: "POSTERN_MODELS", Value: models, Message: "it has no effect, because there is a document", Remedy: "list the models in the document, and unset it",
+		})
+	}
+	switch said := getenv("POSTERN_PLATFORM_IAM"); {
+	case said == "", said == "true", said == "false" && !d.PlatformCallers:
+	case said == "false":
+		problems = append(problems, Problem{
+			Path: "POSTERN_PLATFORM_IAM", Value: said, Message: "it contradicts the document, which says platform_callers: true",
+			Remedy: "unset it if the platform's own IAM guards the function, or remove platform_callers",
+		})
+	default:
+		problems = append(problems, notABool("POSTERN_PLATFORM_IAM", said))
+	}
+	return problems
+}
+
+func notABool(variable, said string) Problem {
+	return Problem{Path: variable, Value: said, Message: "this is neither true nor false", Remedy: "set it to true or false"}
 }
 
 func one(p Problem) error { return &Problems{List: []Problem{p}} }
@@ -138,9 +172,7 @@ func (e *environment) admission(cloud Cloud) {
 			Remedy: "set it to true if the platform's own IAM guards the function, or describe the callers in a document (POSTERN_CONFIG)",
 		})
 	default:
-		e.problems = append(e.problems, Problem{
-			Path: "POSTERN_PLATFORM_IAM", Value: said, Message: "this is neither true nor false", Remedy: "set it to true or false",
-		})
+		e.problems = append(e.problems, notABool("POSTERN_PLATFORM_IAM", said))
 	}
 }
 

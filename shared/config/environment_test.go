@@ -204,6 +204,25 @@ func TestFromEnvironment(t *testing.T) {
 			problem: "AWS_ENDPOINT_URL_BEDROCK_RUNTIME: the value does not have the form",
 		},
 		{
+			name: "the path of a file is not a document", cloud: config.AWS,
+			getenv: variables("POSTERN_CONFIG", "/etc/postern.yaml"), problem: "set POSTERN_CONFIG_FILE to it instead",
+		},
+		{
+			name: "models beside a document would have no effect", cloud: config.AWS,
+			getenv:  variables("POSTERN_CONFIG", document+"bedrock", "AWS_REGION", "eu-west-1", "POSTERN_MODELS", "nova"),
+			problem: "POSTERN_MODELS (\"nova\"): it has no effect",
+		},
+		{
+			name: "a document cannot promise what the deployment denies", cloud: config.GCP,
+			getenv:  variables("POSTERN_CONFIG", document+"vertex", "POSTERN_PLATFORM_IAM", "false"),
+			problem: "it contradicts the document",
+		},
+		{
+			name: "a word that is no answer is none beside a document either", cloud: config.GCP,
+			getenv:  variables("POSTERN_CONFIG", document+"vertex", "POSTERN_PLATFORM_IAM", "yes"),
+			problem: "this is neither true nor false",
+		},
+		{
 			name: "an empty document is not the same as none", cloud: config.AWS,
 			getenv: variables("POSTERN_CONFIG", " ", "AWS_REGION", "eu-west-1"), problem: "the document is empty",
 		},

@@ -59,6 +59,7 @@ func (l *loader) load(root node) (*Document, error) {
 	l.mfaEffect(o, d)
 	if read {
 		l.fallbackEffect(o, d)
+		l.shadowed(o, d)
 	}
 	if err := l.err(); err != nil {
 		return nil, err
@@ -275,9 +276,13 @@ func (l *loader) admission(o object, d *Document) {
 		d.Callers = l.callers(list)
 	}
 	d.APITokens = l.apiTokens(o)
-	if !d.PlatformCallers && !unreadable && !o.has("api_tokens") && !d.Fronts.admit() && (!hasCallers || list.kind == kindList && len(list.items) == 0) {
+	empty := hasCallers && list.kind == kindList && len(list.items) == 0
+	switch others := d.PlatformCallers || unreadable || o.has("api_tokens") || d.Fronts.admit(); {
+	case !others && (!hasCallers || empty):
 		o.missing("callers", "nobody could call this gateway, and it is never open to everybody",
 			"add an issuer of caller tokens, or set platform_callers: true if the platform's own IAM guards the function")
+	case empty:
+		list.wrong("the list is empty", "name at least one or remove the field")
 	}
 }
 

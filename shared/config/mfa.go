@@ -118,9 +118,12 @@ func (l *loader) mfaEffect(o object, d *Document) {
 	case len(d.Callers) > 0 && d.RequiresMFA() && len(d.MFA.ACRValues) == 0 && len(d.MFA.AMR) == 0 && d.MFA.EntraAuthContext == "":
 		d.MFA.AMR = []string{"mfa"}
 	}
-	policy, _ := o.field("policy")
+	var rules []place
+	if policy, ok := o.field("policy"); ok {
+		rules = policy.list()
+	}
 	for i, rule := range d.Policy {
-		r, _ := policy.list()[i].object()
+		r, _ := rules[i].object()
 		p, _ := r.field("mfa")
 		for _, u := range d.Upstreams {
 			if rule.MFA == MFANever && u.MFARequired && rule.reaches(&u) {
@@ -154,7 +157,7 @@ func (d *Document) settleMFA(cloud Cloud, getenv func(string) string) []Problem 
 	said := getenv(MFAVariable)
 	switch {
 	case said != "" && said != "true" && said != "false":
-		return []Problem{{Path: MFAVariable, Value: said, Message: "this is neither true nor false", Remedy: "set it to true or false"}}
+		return []Problem{notABool(MFAVariable, said)}
 	case said == "true" && cloud != AWS:
 		return []Problem{{Path: MFAVariable, Value: said, Message: "only AWS IAM can ask for a second factor", Remedy: "unset it"}}
 	}

@@ -72,10 +72,27 @@ func (p place) is(want kind, what string) bool {
 			return false
 		}
 		p.wrong("the value is of the wrong kind", "give it "+what)
+	case kindText:
+		remedy := "give it " + what
+		if plain := looksLike(p.text); plain != kindText && plain == want {
+			remedy += " without quotes"
+		}
+		p.wrong("the value is of the wrong kind", remedy)
 	default:
 		p.wrong("the value is of the wrong kind", "give it "+what)
 	}
 	return false
+}
+
+// looksLike returns the kind that a text would be without its quotes.
+func looksLike(s string) kind {
+	if s == "true" || s == "false" {
+		return kindFlag
+	}
+	if _, err := strconv.ParseInt(s, 10, 64); err == nil {
+		return kindInteger
+	}
+	return kindText
 }
 
 // string returns the text at this place, which must not be empty.
@@ -103,7 +120,8 @@ func (p place) number(least, most int64) (int64, bool) {
 		return 0, false
 	}
 	n, err := strconv.ParseInt(p.text, 10, 64)
-	if err != nil || n < least || n > most {
+	// Others who read the document, such as Terraform, take 0100 for 64.
+	if err != nil || n < least || n > most || strconv.FormatInt(n, 10) != p.text {
 		p.wrong("the number is out of range", fmt.Sprintf("choose a plain decimal number from %d to %d", least, most))
 		return 0, false
 	}
@@ -122,7 +140,11 @@ func (p place) duration(least, most time.Duration) (time.Duration, bool) {
 	}
 	d, err := time.ParseDuration(s)
 	if err != nil {
-		p.wrong("this is not a length of time", "write for example 90s, 5m or 1h30m")
+		remedy := "write for example 90s, 5m or 1h30m"
+		if days, ok := strings.CutSuffix(s, "d"); ok && looksLike(days) == kindInteger {
+			remedy = "write days in hours, for example 24h"
+		}
+		p.wrong("this is not a length of time", remedy)
 		return 0, false
 	}
 	if d < least || d > most {

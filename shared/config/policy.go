@@ -219,7 +219,12 @@ func isPattern(p place, s string) bool {
 // policyEffect reports rules that can never allow anything, and callers that no rule could ever allow.
 func (l *loader) policyEffect(o object, d *Document) {
 	section, ok := o.field("policy")
-	if d.NamesCallers() && (!ok || section.kind == kindList && len(section.items) == 0) {
+	empty := ok && section.kind == kindList && len(section.items) == 0
+	if empty && !d.NamesCallers() {
+		section.wrong("the list is empty, and without any rule the callers whom the platform admits may use every model",
+			"add a rule, or remove the field to let them")
+	}
+	if d.NamesCallers() && (!ok || empty) {
 		o.missing("policy", "no caller could use any model, because what no rule allows is denied",
 			"add a rule, such as {models: [\"*\"]} to let every authenticated caller use every model")
 	}

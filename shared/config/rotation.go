@@ -155,6 +155,8 @@ func (l *loader) rotation(o object, d *Document) Rotation {
 	keys, ok := s.field("keys")
 	if !ok {
 		s.missing("keys", "there is nothing to rotate", "name the stored keys, such as {upstream: openai}, or remove the section")
+	} else if keys.kind == kindList && len(keys.items) == 0 {
+		keys.wrong("there is nothing to rotate", "name the stored keys, such as {upstream: openai}, or remove the section")
 	}
 	for _, item := range keys.list() {
 		if o, ok := item.object(); ok {
@@ -185,7 +187,7 @@ func (l *loader) rotatedKey(o object, d *Document) RotatedKey {
 		o.missing("name", "the key has no name", "give it one, or name the upstream that uses it")
 	}
 	making, known := l.rotatedIssuer(o, u, &k)
-	l.rotatedTimes(o, &k)
+	l.rotatedTimes(o, d, &k)
 	if p, ok := o.field("verify_successes"); ok {
 		n, _ := p.number(1, mostSuccesses)
 		k.VerifySuccesses = int(n)
@@ -206,8 +208,17 @@ func (l *loader) rotatedKey(o object, d *Document) RotatedKey {
 			o.missing(option.name, fmt.Sprintf("the issuer %s makes no keys without it", k.Issuer), "give it")
 		}
 	}
+	if p, ok := o.field("admin_ref"); ok && k.AdminRef != "" && secretOf(k.AdminRef) == secretOf(k.CredentialRef) {
+		p.wrong("it is in the secret of the key that is rotated, and whoever reads that key must not have it", "keep it in a secret of its own")
+	}
 	o.finish(nil)
 	return k
+}
+
+// secretOf is the secret that a reference is of, whichever of its fields is meant.
+func secretOf(r Reference) string {
+	secret, _, _ := strings.Cut(string(r), "#")
+	return secret
 }
 
 // rotatedUpstream finds the upstream whose stored credential is rotated.
@@ -316,9 +327,10 @@ func aloneIssuers() []Issuer {
 	return alone
 }
 
-func (l *loader) rotatedTimes(o object, k *RotatedKey) {
-	if p, ok := o.field("every"); ok {
-		if d, ok := p.duration(leastEvery, mostEvery); ok {
+func (l *loader) rotatedTimes(o object, d *Document, k *RotatedKey) {
+	every, hasEvery := o.field("every")
+	if hasEvery {
+		if d, ok := every.duration(leastEvery, mostEvery); ok {
 			k.Every = d
 		}
 	}
@@ -337,6 +349,9 @@ func (l *loader) rotatedTimes(o object, k *RotatedKey) {
 		p.wrong("it is shorter than grace", "give a time that is at least as long, or remove it")
 	case hasGrace && k.Grace > k.Every/2:
 		grace.wrong("it is longer than half of the time between two rotations", "shorten it, or rotate less often")
+	case !hasGrace && hasEvery && d.Cache.SecretTTL+d.Limits.RequestTimeout > k.Every/2:
+		every.wrong(fmt.Sprintf("the old key stays valid for as long as a gateway may still use it, and that is more than half of this time: cache.secret_ttl is %s", d.Cache.SecretTTL),
+			"lower that one, or rotate less often")
 	}
 }
 
@@ -352,7 +367,7 @@ func (l *loader) rotationEffect(p place, keys []RotatedKey) {
 			at.wrong(fmt.Sprintf("keys[%d] has the same name, %q", first, k.Name), "give each a name of its own")
 		}
 		names[k.Name] = i
-		secret, _, _ := strings.Cut(string(k.CredentialRef), "#")
+		secret := secretOf(k.CredentialRef)
 		if first, twice := places[secret]; twice && secret != "" {
 			at.wrong(fmt.Sprintf("keys[%d] is stored in the same secret, and two rotations of one secret get into each other's way", first),
 				"keep one of the two, or store them apart")

@@ -104,7 +104,12 @@ func (l *loader) conflicts(o object, d *Document) {
 	}
 	for i, u := range d.Upstreams {
 		for _, m := range u.Models {
-			if first, twice := models[m.Name]; twice {
+			first, twice := models[m.Name]
+			if twice && first == i {
+				items[i].wrong(fmt.Sprintf("it has two models of the same public name, %q", m.Name), "remove one of the two, or give it another name, as {name, model}")
+				continue
+			}
+			if twice {
 				items[i].wrong(fmt.Sprintf("upstreams[%d] has a model of the same public name, %q", first, m.Name),
 					"give one of them another name, as {name, model}")
 				continue

@@ -1,6 +1,7 @@
 package config_test
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -141,4 +142,27 @@ func slowMatches(pattern, text string) bool {
 		return slowMatches(pattern[1:], text) || text != "" && text[0] != '/' && slowMatches(pattern, text[1:])
 	}
 	return text != "" && pattern[0] == text[0] && slowMatches(pattern[1:], text[1:])
+}
+
+// TestAPatternMatchesWhatThePatternsThatItMatchesMatch is what finding rules that never decide rests on.
+func TestAPatternMatchesWhatThePatternsThatItMatchesMatch(t *testing.T) {
+	t.Parallel()
+	texts := []string{""}
+	for i := 0; len(texts[i]) < 4; i++ {
+		for _, c := range "ab/*" {
+			texts = append(texts, texts[i]+string(c))
+		}
+	}
+	for _, wide := range texts {
+		for _, narrow := range texts {
+			if !strings.Contains(wide, "*") || !config.Matches(wide, narrow) {
+				continue
+			}
+			for _, text := range texts {
+				if !strings.Contains(text, "*") && config.Matches(narrow, text) && !config.Matches(wide, text) {
+					t.Fatalf("%q matches %q, which matches %q, which the first does not match", wide, narrow, text)
+				}
+			}
+		}
+	}
 }

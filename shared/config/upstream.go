@@ -149,8 +149,19 @@ func (l *loader) address(o object, u *Upstream) {
 		return
 	}
 	u.BaseURL = strings.TrimRight(base.text, "/")
-	if u.Provider == AzureOpenAI && (strings.HasSuffix(u.BaseURL, "/openai") || strings.HasSuffix(u.BaseURL, "/openai/v1")) {
-		base.wrong("base_url is the resource's address, without the path of the API", "leave off "+parsed.Path)
+	added := map[Provider][]string{
+		AzureOpenAI:  {"/openai", "/openai/v1"},
+		OpenAI:       {"/chat/completions"},
+		CustomOpenAI: {"/chat/completions"},
+		Anthropic:    {"/v1", "/v1/messages"},
+	}
+	for _, path := range added[u.Provider] {
+		if strings.HasSuffix(u.BaseURL, path) {
+			base.wrong("the address ends in the path of the API, which is added to it", "leave off "+path)
+		}
+	}
+	if u.Provider == OpenAI && strings.Trim(parsed.Path, "/") == "" && strings.HasSuffix(parsed.Hostname(), ".openai.com") {
+		base.wrong("the address lacks the version of the API", "give "+u.BaseURL+"/v1")
 	}
 }
 
