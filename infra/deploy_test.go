@@ -107,13 +107,14 @@ func holds(t *testing.T, path string, exchanges map[string]exchange, environment
 func TestTheImageOfAFunctionIsBuiltBeforeItIsRun(t *testing.T) {
 	t.Parallel()
 	const (
-		began   = `200 {"buildOperation": {"name": "operations/build/p/abc==", "metadata": {"build": {"name": "projects/1/builds/7"}}}}`
+		began   = `200 {"buildOperation": {"name": "operations/build/p/abc==", "metadata": {"build": {"id": "7", "projectId": "p", "name": "projects/1/locations/europe-west1/builds/7"}}}}`
 		goes    = `200 {"name": "operations/build/p/abc==", "metadata": {"build": {"status": "WORKING"}}}`
 		done    = `200 {"name": "operations/build/p/abc==", "metadata": {"build": {"status": "SUCCESS"}}, "done": true, "response": {}}`
 		failed  = "200 {\n\"name\": \"operations/build/p/abc==\", \"metadata\": {\"build\": {\"logUrl\": \"https://logs.example/7\"}},\n\"done\": true,\n\"error\": {\n\"code\": 3,\n\"message\": \"Build failed\"\n}\n}"
 		refused = `403 {"error": {"message": "not yet"}}`
 		submit  = `POST /submit {"imageUri":"i"}`
-		ask     = "GET /builds/operations/build/p/abc=="
+		// Nothing is known outside of "global" by a name without a region, and a build may be in another one than the service.
+		ask = "GET /builds/europe-west1/operations/7"
 	)
 	holds(t, "gcp/image/build.sh", map[string]exchange{
 		"a build is waited for":                      {answers: []string{began, goes, `503 busy`, done}, asked: []string{submit, ask, ask, ask}},
@@ -147,7 +148,7 @@ func TestAnAlarmIsMadeOnceItsMetricIsKnown(t *testing.T) {
 
 func TestAnImageIsBuiltWithTheProvidersOwnTokenWhereThereIsOne(t *testing.T) {
 	t.Parallel()
-	s := newStand(t, `200 {"buildOperation": {"name": "operations/build/p/abc=="}, "done": true}`)
+	s := newStand(t, `200 {"buildOperation": {"metadata": {"build": {"name": "projects/1/locations/r/builds/7"}}, "done": true}}`)
 	out, err := script(t, "gcp/image/build.sh", "SUBMIT="+s.URL, "BUILDS="+s.URL, "BUILD={}", "GOOGLE_OAUTH_ACCESS_TOKEN=token-2")
 	if err != nil || strings.Contains(out, "token-2") || !s.tokens["Bearer token-2"] || len(s.tokens) != 1 {
 		t.Errorf("%v: %s, as %v", err, out, s.tokens)

@@ -24,7 +24,9 @@ value() {
 
 build() {
   status=$(call -d "$BUILD" "$SUBMIT") || return 1
-  operation=$(grep -o '"name": *"[^"]*operations/[^"]*"' "$answer" | head -n 1 | cut -d '"' -f 4)
+  # The build's own name says in which region it is, which may be another one. The
+  # operation's name says none, and nothing is known by it outside of "global".
+  operation=$(grep -o '"name": *"projects/[^"]*/builds/[^"]*"' "$answer" | head -n 1 | sed 's|.*/locations/\([^/]*\)/builds/\([^"]*\)"|\1/operations/\2|')
   if [ "$status" != 200 ] || [ -z "$operation" ]; then
     echo "The build is refused ($status): $(cat "$answer")" >&2
     return 1

@@ -56,7 +56,7 @@ resource "terraform_data" "build" {
     command     = "${path.module}/build.sh"
     environment = {
       SUBMIT = "https://run.googleapis.com/v2/${var.place}/builds:submit"
-      BUILDS = "https://cloudbuild.googleapis.com/v1"
+      BUILDS = "https://cloudbuild.googleapis.com/v1/${split("/locations/", var.place)[0]}/locations"
       BUILD  = jsonencode(local.build)
       PAUSE  = "10"
     }
