@@ -169,9 +169,10 @@ func (r *Rotator) Credentials() map[secrets.Ref]string {
 
 const (
 	// longest is how long a run takes where the platform's context has no end:
-	// less than the five minutes that Cloud Run and Azure Functions give one
-	// unless they are told otherwise. What is left goes on in the next run.
-	longest = 4*time.Minute + 30*time.Second
+	// less than the five minutes that Cloud Run gives one unless it is told
+	// otherwise, and than the 230 s after which nobody hears the answer of a
+	// function of Azure's. What is left goes on in the next run.
+	longest = 3*time.Minute + 30*time.Second
 	// margin is what is left of the platform's time when a run ends: a step that
 	// ends because there is no more has to be written down, and the lease given
 	// back.
@@ -225,12 +226,11 @@ func (r *Rotator) one(ctx context.Context, credential string) (rotation.Report, 
 }
 
 // Once does something for an event unless it has been done for the same event
-// before: buses deliver more than once.
+// before: buses deliver more than once. While another is at it, which may have
+// died over it, the error is [ledger.ErrHeld], and the bus has to bring the
+// event again.
 func (r *Rotator) Once(ctx context.Context, event string, do func(context.Context) error) error {
 	_, err := ledger.Once(ctx, r.kit.Ledger, ledger.Task{Key: "event/" + audit.ID(event), TTL: remembered, Do: do})
-	if errors.Is(err, ledger.ErrHeld) {
-		return nil // whoever is at it does it
-	}
 	return err
 }
 

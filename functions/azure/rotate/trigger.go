@@ -15,6 +15,7 @@ import (
 
 	"github.com/postern-ai/postern/functions/rotatekit"
 	"github.com/postern-ai/postern/shared/audit"
+	"github.com/postern-ai/postern/shared/ledger"
 )
 
 // function answers triggers.
@@ -66,7 +67,11 @@ func (f function) trigger(do func(context.Context, invocation) (any, error)) htt
 		done, err := do(r.Context(), in)
 		out := outcome{Outputs: map[string]any{}, Logs: []string{}, ReturnValue: done}
 		status := http.StatusOK
-		if err != nil {
+		switch {
+		case errors.Is(err, ledger.ErrHeld):
+			// It is delivered once more while the first delivery is worked on.
+			status = http.StatusServiceUnavailable
+		case err != nil:
 			f.log.ErrorContext(r.Context(), "the rotation has failed", slog.String("error", err.Error()))
 			status, out.Logs = http.StatusInternalServerError, []string{err.Error()}
 		}

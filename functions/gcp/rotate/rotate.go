@@ -27,6 +27,7 @@ import (
 	"github.com/postern-ai/postern/shared/config"
 	"github.com/postern-ai/postern/shared/identity"
 	"github.com/postern-ai/postern/shared/identity/googleid"
+	"github.com/postern-ai/postern/shared/ledger"
 	"github.com/postern-ai/postern/shared/ledger/gcs"
 	"github.com/postern-ai/postern/shared/secrets"
 	"github.com/postern-ai/postern/shared/secrets/gcpsecrets"
@@ -83,6 +84,9 @@ func (f *function) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case errors.Is(err, rotatekit.ErrCommand):
 		reply(w, http.StatusBadRequest, err.Error())
+	case errors.Is(err, ledger.ErrHeld):
+		// It is delivered once more while the first delivery is worked on.
+		reply(w, http.StatusServiceUnavailable, "the notice is being acted upon; send it again later")
 	case err != nil:
 		f.log.ErrorContext(r.Context(), "the rotation has failed", slog.String("error", err.Error()))
 		reply(w, http.StatusInternalServerError, err.Error())
