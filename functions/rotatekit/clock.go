@@ -14,7 +14,13 @@ type clock struct {
 
 	mu    sync.Mutex
 	ahead time.Duration
+	seen  time.Time
 }
+
+// fresh is for how long what was seen counts. A reply that was on its way while
+// the function was frozen has an old date, and a run that ends nothing because
+// of it need not ask any server that would tell better.
+const fresh = 10 * time.Minute
 
 // RoundTrip sends a request and looks at the date of its reply.
 func (c *clock) RoundTrip(r *http.Request) (*http.Response, error) {
@@ -25,16 +31,20 @@ func (c *clock) RoundTrip(r *http.Request) (*http.Response, error) {
 	if date, err := http.ParseTime(response.Header.Get("Date")); err == nil {
 		c.mu.Lock()
 		// Both are wall clocks: one that stood still is what is looked for.
-		c.ahead = time.Now().Round(0).Sub(date)
+		c.seen = time.Now().Round(0)
+		c.ahead = c.seen.Sub(date)
 		c.mu.Unlock()
 	}
 	return response, nil
 }
 
 // skew is how far the function's clock was ahead when that was last seen. It is
-// zero before any reply.
+// zero when that was not lately.
 func (c *clock) skew() time.Duration {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if age := time.Now().Round(0).Sub(c.seen); age < 0 || age > fresh {
+		return 0
+	}
 	return c.ahead
 }

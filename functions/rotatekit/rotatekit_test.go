@@ -306,6 +306,23 @@ func TestTheClockIsComparedWithTheServers(t *testing.T) {
 	})
 }
 
+func TestAClockThatWasWrongOnceIsNotSoForEver(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		// The reply to a function that was frozen before it read it.
+		c := &clock{next: dated{time.Now().Add(-10 * time.Minute).UTC().Format(http.TimeFormat)}}
+		if _, err := c.RoundTrip(&http.Request{}); err != nil {
+			t.Fatal(err)
+		}
+		for _, test := range []struct{ after, want time.Duration }{{5 * time.Minute, 10 * time.Minute}, {10 * time.Minute, 0}} {
+			time.Sleep(test.after)
+			if got := c.skew(); got != test.want {
+				t.Errorf("%v later: got %v, want %v", test.after, got, test.want)
+			}
+		}
+	})
+}
+
 func TestAnEventIsActedUponOnce(t *testing.T) {
 	t.Parallel()
 	r, err := rotator(every)

@@ -87,6 +87,28 @@ func TestNothingEndsWhileTheClocksDiffer(t *testing.T) {
 	}
 }
 
+func TestNothingEndsWhenTheServiceIsTheFirstToTellThatTheClocksDiffer(t *testing.T) {
+	play(t, kindOf(shownOnce), func(t *testing.T, w *world) {
+		w.begin(t)
+		time.Sleep(grace)
+		// A new instance knows nothing of the time until it has asked somebody.
+		asked := false
+		w.tune = func(job *rotation.Job) {
+			job.Skew = func() time.Duration {
+				if asked {
+					return time.Hour
+				}
+				return 0
+			}
+		}
+		if _, err := w.run(t.Context(), func(call string) fault { asked = asked || call == "verify"; return none }); err != nil {
+			t.Fatal(err)
+		}
+		want(t, "phase", w.status(t.Context()).Phase, rotation.Grace)
+		want(t, "the old key works", w.byID("key-1").works(), true)
+	})
+}
+
 func TestKeysThatOnlyTheirAgeTellsApartAreNotEndedWhileTheClocksDiffer(t *testing.T) {
 	play(t, kindOf(unnamed), func(t *testing.T, w *world) {
 		var skew time.Duration
