@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 
 	"github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
@@ -26,8 +27,7 @@ func auditTrail(args []string, out, log io.Writer) error {
 	if len(args) == 0 {
 		return errors.New(auditUsage)
 	}
-	flags := flag.NewFlagSet("audit "+args[0], flag.ContinueOnError)
-	flags.SetOutput(log)
+	flags := newFlags("audit "+args[0], auditUsage, log)
 	var anchors, keys string
 	var verifier audit.Verifier
 	switch args[0] {
@@ -35,11 +35,14 @@ func auditTrail(args []string, out, log io.Writer) error {
 		flags.StringVar(&anchors, "anchor", "", "the `file` that an earlier audit anchor wrote")
 		flags.StringVar(&keys, "key", "", "the `file` of the public keys, in PEM, that have to have signed the events")
 		flags.BoolVar(&verifier.AnyOrder, "any-order", false, "take the events in any order, as from a bus that keeps none")
-	case "ocsf":
+	case "ocsf", "-h", "-help", "--help":
 	default:
 		return fmt.Errorf("unknown command audit %s\n%s", args[0], auditUsage)
 	}
-	path, err := parseAround(flags, args[1:])
+	if strings.HasPrefix(args[0], "-") {
+		return flags.Parse(args)
+	}
+	path, err := parseAround(flags, auditUsage, args[1:])
 	if err != nil {
 		return err
 	}
@@ -64,13 +67,13 @@ func auditTrail(args []string, out, log io.Writer) error {
 }
 
 // parseAround parses flags that stand before or after the one argument.
-func parseAround(flags *flag.FlagSet, args []string) (string, error) {
+func parseAround(flags *flag.FlagSet, usage string, args []string) (string, error) {
 	if err := flags.Parse(args); err != nil {
 		return "", err
 	}
 	path := flags.Arg(0)
 	if path == "" {
-		return "", errors.New(auditUsage)
+		return "", errors.New(usage)
 	}
 	if err := flags.Parse(flags.Args()[1:]); err != nil {
 		return "", err
@@ -131,11 +134,15 @@ func judge(path string, file io.Reader, verifier audit.Verifier, out io.Writer) 
 	if reader.Err != nil {
 		return report, fmt.Errorf("%s: %w", path, reader.Err)
 	}
+	var b strings.Builder
 	for _, fault := range reader.Faults {
-		fmt.Fprintln(out, fault)
+		fmt.Fprintln(&b, fault)
 	}
 	for _, finding := range report.Findings {
-		fmt.Fprintln(out, finding)
+		fmt.Fprintln(&b, finding)
+	}
+	if _, err := io.WriteString(out, b.String()); err != nil {
+		return report, err
 	}
 	switch found := len(reader.Faults) + len(report.Findings); {
 	case found == 1:
@@ -153,14 +160,16 @@ func verifyTrail(path string, file io.Reader, verifier audit.Verifier, out io.Wr
 	if err != nil {
 		return err
 	}
+	var b strings.Builder
 	for _, head := range report.Heads {
-		fmt.Fprintf(out, "credential %q of %s: intact to number %d at %s\n", head.Credential, head.Source, head.Seq, head.Time.Format("2006-01-02 15:04:05Z"))
+		fmt.Fprintf(&b, "credential %q of %s: intact to number %d at %s\n", head.Credential, head.Source, head.Seq, head.Time.Format("2006-01-02 15:04:05Z"))
 	}
-	fmt.Fprintf(out, "%d events are in chains, %d came again, %d belong to none.\n", report.Linked, report.Repeated, report.Unlinked)
+	fmt.Fprintf(&b, "%d events are in chains, %d came again, %d belong to none.\n", report.Linked, report.Repeated, report.Unlinked)
 	if len(verifier.Anchors) == 0 && len(report.Heads) > 0 {
-		fmt.Fprintln(out, "Without an anchor nobody sees whether the last events are missing: write one with audit anchor, and keep it elsewhere.")
+		fmt.Fprintln(&b, "Without an anchor nobody sees whether the last events are missing: write one with audit anchor, and keep it elsewhere.")
 	}
-	return nil
+	_, err = io.WriteString(out, b.String())
+	return err
 }
 
 // anchorTrail writes where the chains end, if the trail is intact.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/postern-ai/postern/localdev/check"
@@ -15,18 +16,40 @@ import (
 	"github.com/postern-ai/postern/shared/config"
 )
 
+const checkUsage = `usage: go run ./localdev check FILE
+       go run ./localdev check -record FILE...`
+
 // checkDocument explains the document in a file. What is wrong with it is an
 // error. With -record it leaves a record beside each of several files.
-func checkDocument(args []string, out io.Writer) error {
-	if len(args) > 1 && args[0] == "-record" {
-		return recordDocuments(args[1:], out)
+func checkDocument(args []string, out, log io.Writer) error {
+	flags := newFlags("check", checkUsage, log)
+	record := flags.Bool("record", false, "write beside each file what functions say of the document in it")
+	if err := flags.Parse(args); err != nil {
+		return err
 	}
-	data, err := readArgument("check", args)
+	if files := flags.Args(); *record && len(files) > 0 && !slices.Contains(files, "-") {
+		return recordDocuments(files, out)
+	}
+	if *record {
+		return errors.New(checkUsage)
+	}
+	data, err := readArgument(checkUsage, flags.Args())
 	if err != nil {
 		return err
 	}
 	text, err := check.Explain(data)
-	return written(args[0], text, err, out)
+	return written(flags.Arg(0), text, err, out)
+}
+
+// newFlags returns the flags of a command, whose help begins with its usage.
+func newFlags(command, usage string, log io.Writer) *flag.FlagSet {
+	flags := flag.NewFlagSet(command, flag.ContinueOnError)
+	flags.SetOutput(log)
+	flags.Usage = func() {
+		fmt.Fprintln(log, usage)
+		flags.PrintDefaults()
+	}
+	return flags
 }
 
 // recordDocuments writes beside each file what the functions say of the document
@@ -66,26 +89,24 @@ func written(file, text string, err error, out io.Writer) error {
 	return err
 }
 
+const explainUsage = "usage: go run ./localdev explain FILE -token TOKEN -model MODEL"
+
 // explainDecision says what the policy of the document in a file decides.
 func explainDecision(ctx context.Context, args []string, out, log io.Writer) error {
-	flags := flag.NewFlagSet("explain", flag.ContinueOnError)
-	flags.SetOutput(log)
+	flags := newFlags("explain", explainUsage, log)
 	token := flags.String("token", "", "the caller's bearer `token`; - reads it from the standard input")
 	arn := flags.String("arn", "", "in place of a token, the `ARN` of an identity that AWS IAM has admitted")
 	model := flags.String("model", "", "the public `name` of the model")
 	route := flags.String("route", string(config.EndpointChat), "the part of the API: chat or models")
 	mfa := flags.Bool("iam-mfa", false, "AWS IAM asks for a second factor, as POSTERN_IAM_MFA=true says")
-	var file []string
-	if len(args) > 0 && (args[0] == "-" || !strings.HasPrefix(args[0], "-")) {
-		file, args = args[:1], args[1:]
-	}
-	if err := flags.Parse(args); err != nil {
+	file, err := parseAround(flags, explainUsage, args)
+	if err != nil {
 		return err
 	}
-	if len(file) == 0 || flags.NArg() > 0 {
-		return errors.New("usage: go run ./localdev explain FILE -token TOKEN -model MODEL")
+	if file == "-" && *token == "-" {
+		return errors.New("the document and the token cannot both come from the standard input")
 	}
-	data, err := readArgument("explain", file)
+	data, err := readArgument(explainUsage, []string{file})
 	if err != nil {
 		return err
 	}
@@ -97,20 +118,25 @@ func explainDecision(ctx context.Context, args []string, out, log io.Writer) err
 		*token = strings.TrimSpace(string(text))
 	}
 	text, err := explain.Explain(ctx, data, explain.Question{Token: *token, ARN: *arn, Model: *model, Route: config.Endpoint(*route), IAMMFA: *mfa})
-	return written(file[0], text, err, out)
+	return written(file, text, err, out)
 }
 
 // importKong writes the document that a Kong configuration becomes to out, and
 // what there is to say about it to log. A document that does not load yet is
 // written too, and is an error.
 func importKong(args []string, out, log io.Writer) error {
-	data, err := readArgument("import", args)
+	const usage = "usage: go run ./localdev import FILE"
+	flags := newFlags("import", usage, log)
+	if err := flags.Parse(args); err != nil {
+		return err
+	}
+	data, err := readArgument(usage, flags.Args())
 	if err != nil {
 		return err
 	}
 	result, err := kong.Import(data)
 	if err != nil {
-		return fmt.Errorf("%s: %w", args[0], err)
+		return fmt.Errorf("%s: %w", flags.Arg(0), err)
 	}
 	if _, err := out.Write(result.Document); err != nil {
 		return err
@@ -127,10 +153,10 @@ func importKong(args []string, out, log io.Writer) error {
 
 // readArgument reads the one file that a command is about; - is the standard
 // input.
-func readArgument(command string, args []string) ([]byte, error) {
+func readArgument(usage string, args []string) ([]byte, error) {
 	switch {
 	case len(args) != 1:
-		return nil, fmt.Errorf("usage: go run ./localdev %s FILE", command)
+		return nil, errors.New(usage)
 	case args[0] == "-":
 		return io.ReadAll(os.Stdin)
 	}

@@ -1,9 +1,13 @@
 package main
 
 import (
+	"errors"
+	"flag"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"golang.org/x/tools/txtar"
@@ -53,6 +57,10 @@ func TestDocumentCommands(t *testing.T) {
 	if err := run(t.Context(), []string{"explain", path, "-arn", "arn:aws:iam::123456789012:user/x", "-model", "nova"}, &out, &log); err != nil || !strings.Contains(out.String(), "allowed") {
 		t.Errorf("an explanation of a decision: %q, %v", out.String(), err)
 	}
+	out.Reset()
+	if err := run(t.Context(), []string{"explain", "-arn", "arn:aws:iam::123456789012:user/x", "-model", "nova", path}, &out, &log); err != nil || !strings.Contains(out.String(), "allowed") {
+		t.Errorf("an explanation with the file at the end: %q, %v", out.String(), err)
+	}
 	if err := run(t.Context(), []string{"explain", "-model", "nova"}, &out, &log); err == nil || !strings.Contains(err.Error(), "usage") {
 		t.Errorf("an explanation of nothing: %v", err)
 	}
@@ -93,5 +101,57 @@ func TestImportedDocumentsAreExplained(t *testing.T) {
 	}
 	if explained < 15 {
 		t.Errorf("only %d documents were explained", explained)
+	}
+}
+
+func TestHelpAndMistakesInCommands(t *testing.T) {
+	t.Parallel()
+	missing := filepath.Join(t.TempDir(), "missing")
+	cases := []struct {
+		name  string
+		args  []string
+		shown string // in what is written
+		fails string // in the error
+	}{
+		{"there is help about all commands", []string{"help"}, "localdev explain FILE", ""},
+		{"help as a flag says what commands there are", []string{"-h"}, "localdev explain FILE", flag.ErrHelp.Error()},
+		{"help about a check is not about a file", []string{"check", "-h"}, "check -record FILE...", flag.ErrHelp.Error()},
+		{"help about an import is not about a file", []string{"import", "-h"}, "localdev import FILE", flag.ErrHelp.Error()},
+		{"help about trails is not a command", []string{"audit", "-h"}, "audit anchor FILE", flag.ErrHelp.Error()},
+		{"help about tokens is not a command", []string{"token", "-h"}, "token revoke FILE", flag.ErrHelp.Error()},
+		{"help about making tokens shows where the file stands", []string{"token", "create", "-h"}, "FILE is the list", flag.ErrHelp.Error()},
+		{"a record of nothing is told what it takes", []string{"check", "-record"}, "", "check -record FILE..."},
+		{"a record has no place beside the standard input", []string{"check", "-record", "-"}, "", "check -record FILE..."},
+		{"a flag that a check does not have is refused", []string{"check", "-x", missing}, "localdev check FILE", "-x"},
+		{"one standard input is not both a document and a token", []string{"explain", "-", "-token", "-", "-model", "m"}, "", "cannot both"},
+		{"a list of tokens that is not there is not an empty one", []string{"token", "list", missing}, "", "no such file"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			var shown strings.Builder
+			err := run(t.Context(), c.args, &shown, &shown)
+			if (err != nil) != (c.fails != "") || err != nil && !strings.Contains(err.Error(), c.fails) {
+				t.Errorf("error %v, want %q", err, c.fails)
+			}
+			if !strings.Contains(shown.String(), c.shown) {
+				t.Errorf("shown:\n%s", shown.String())
+			}
+		})
+	}
+}
+
+// full is a disk that nothing more goes on.
+type full struct{}
+
+func (full) Write([]byte) (int, error) { return 0, syscall.ENOSPC }
+
+func TestWhatCannotBeWrittenIsAnError(t *testing.T) {
+	t.Parallel()
+	path := writeFile(t, sampleTrail(t))
+	for _, command := range []string{"verify", "anchor", "ocsf"} {
+		if err := run(t.Context(), []string{"audit", command, path}, full{}, io.Discard); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("%s: %v", command, err)
+		}
 	}
 }

@@ -46,14 +46,26 @@ import (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := run(ctx, os.Args[1:], os.Stdout, os.Stderr); err != nil {
-		if !errors.Is(err, flag.ErrHelp) {
-			fmt.Fprintln(os.Stderr, "localdev:", err)
-		}
-		stop()
-		os.Exit(1)
+	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
+	if err == nil || errors.Is(err, flag.ErrHelp) {
+		return
 	}
+	if ctx.Err() == nil { // whoever has stopped it knows why it has ended
+		fmt.Fprintln(os.Stderr, "localdev:", err)
+	}
+	stop()
+	os.Exit(1)
 }
+
+const usage = `usage: go run ./localdev [run] [FLAGS]     all functions, against stand-ins for the clouds
+       go run ./localdev demo [FLAGS]      one chat per cloud, plain and streamed, and one rotation, then exit
+       go run ./localdev check FILE        explain a document: who, what, how, with which permissions
+       go run ./localdev check -record FILE...   write beside each what functions say of it, for Terraform
+       go run ./localdev explain FILE -token TOKEN -model MODEL   say which rule decides, and why
+       go run ./localdev import FILE       turn a Kong configuration into a document
+       go run ./localdev audit verify|anchor|ocsf FILE   verify a trail of audit events
+       go run ./localdev token create|revoke|list ...    make, revoke and list API tokens
+In the place of FILE, - is the standard input.`
 
 // run dispatches on the first argument. It ends when the command is done or
 // ctx is.
@@ -62,10 +74,13 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 	if len(args) > 0 && !strings.HasPrefix(args[0], "-") {
 		switch args[0] {
 		case "run":
+		case "help":
+			_, err := fmt.Fprintln(out, usage)
+			return err
 		case "demo":
 			command = demo
 		case "check":
-			return checkDocument(args[1:], out)
+			return checkDocument(args[1:], out, log)
 		case "explain":
 			return explainDecision(ctx, args[1:], out, log)
 		case "import":
@@ -81,6 +96,10 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 	}
 	flags := flag.NewFlagSet("localdev", flag.ContinueOnError)
 	flags.SetOutput(log)
+	flags.Usage = func() {
+		fmt.Fprintln(log, usage+"\n\nFLAGS of run and demo:")
+		flags.PrintDefaults()
+	}
 	port := flags.Int("port", 9100, "the first of the `ports` that are used; 0 takes free ones")
 	model := flags.String("model", "", "the base `URL` of an OpenAI-compatible server, such as http://127.0.0.1:11434/v1, whose model answers instead of the built-in one")
 	cross := flags.Bool("cross-cloud", false, "have each gateway serve the models of the other clouds, OpenAI and Anthropic too, by its own platform's identity")

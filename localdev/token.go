@@ -3,9 +3,10 @@ package main
 import (
 	"context"
 	"errors"
-	"flag"
 	"fmt"
 	"io"
+	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,11 +28,16 @@ func editTokens(args []string, out, log io.Writer) error {
 		return errors.New(tokenUsage)
 	}
 	switch command, rest := args[0], args[1:]; {
+	case slices.Contains([]string{"-h", "-help", "--help"}, command):
+		return newFlags("token", tokenUsage, log).Parse(args)
 	case command == "create":
 		return createToken(rest, out, log)
 	case command == "revoke" && len(rest) == 2:
 		return revokeToken(rest[0], rest[1], log)
 	case command == "list" && len(rest) == 1:
+		if _, err := os.Stat(rest[0]); err != nil {
+			return err // only create begins a list
+		}
 		list, err := apitoken.Load(rest[0])
 		if err != nil {
 			return err
@@ -46,8 +52,7 @@ func editTokens(args []string, out, log io.Writer) error {
 const defaultLife = 90 * 24 * time.Hour
 
 func createToken(args []string, out, log io.Writer) error {
-	flags := flag.NewFlagSet("token create", flag.ContinueOnError)
-	flags.SetOutput(log)
+	flags := newFlags("token create", tokenUsage, log)
 	key := flags.String("key", "", "where the list's key is, as env://NAME or file:///path")
 	request := apitoken.Request{Life: defaultLife}
 	flags.StringVar(&request.Name, "name", "", "the `name` of the caller, which rules of the policy match as its subject")
@@ -56,10 +61,11 @@ func createToken(args []string, out, log io.Writer) error {
 		request.Life, err = life(s)
 		return err
 	})
-	if err := flags.Parse(args); err != nil {
+	path, err := parseAround(flags, tokenUsage, args)
+	if err != nil {
 		return err
 	}
-	if flags.NArg() != 1 || *key == "" {
+	if *key == "" {
 		return errors.New(tokenUsage)
 	}
 	if *groups != "" {
@@ -75,7 +81,7 @@ func createToken(args []string, out, log io.Writer) error {
 	if err != nil {
 		return fmt.Errorf("-key: %w", err)
 	}
-	list, err := apitoken.Load(flags.Arg(0))
+	list, err := apitoken.Load(path)
 	if err != nil {
 		return err
 	}
@@ -83,12 +89,12 @@ func createToken(args []string, out, log io.Writer) error {
 	if err != nil {
 		return err
 	}
-	if err := apitoken.Save(flags.Arg(0), list); err != nil {
+	if err := apitoken.Save(path, list); err != nil {
 		return err
 	}
 	line := list[len(list)-1]
 	fmt.Fprintf(log, "Token %s of %s is valid until %s. This is the one time that it is shown. Store the list %s where api_tokens.credential_ref says; "+
-		"gateways that run take it up within cache.secret_ttl.\n", line.ID, line.Name, line.Expires.Format(time.RFC3339), flags.Arg(0))
+		"gateways that run take it up within cache.secret_ttl.\n", line.ID, line.Name, line.Expires.Format(time.RFC3339), path)
 	_, err = fmt.Fprintln(out, token.Reveal())
 	return err
 }

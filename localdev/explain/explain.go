@@ -49,6 +49,12 @@ func Explain(ctx context.Context, data []byte, q Question) (string, error) {
 	if (q.Token == "") == (q.ARN == "") {
 		return "", errors.New("say who calls: -token TOKEN, or -arn ARN for an identity that AWS IAM has admitted")
 	}
+	if q.ARN != "" && !strings.HasPrefix(q.ARN, "arn:") {
+		return "", fmt.Errorf("-arn takes the ARN of an identity, such as arn:aws:sts::123456789012:assumed-role/ROLE/SESSION, not %q", q.ARN)
+	}
+	if q.Route != "" && !slices.Contains(config.Endpoints(), q.Route) {
+		return "", fmt.Errorf("-route takes a part of the API, chat or models, not %q", q.Route)
+	}
 	d.MFA.IAM = q.IAMMFA
 	var b strings.Builder
 	who, err := authenticate(ctx, d, q)

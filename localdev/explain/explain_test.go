@@ -191,6 +191,8 @@ func TestQuestionsThatLackSomething(t *testing.T) {
 		{"two callers", document, explain.Question{Model: "nova", Token: "x", ARN: "arn:aws:iam::1:user/x"}, "-token", ""},
 		{"a document that does not load", "provider: x", explain.Question{Model: "nova", Token: "x"}, "no such provider", ""},
 		{"a document without identities of AWS", strings.Replace(document, "platform_callers: true", "", 1), explain.Question{Model: "nova", ARN: "arn:aws:iam::1:user/x"}, "aws_iam", ""},
+		{"a part of the API that there is not", document, explain.Question{Model: "nova", Token: "x", Route: "chats"}, "chat or models", ""},
+		{"an identity that is none of AWS", document, explain.Question{Model: "nova", ARN: "user/x"}, "ARN of an identity", ""},
 		{"a document without rules", single, explain.Question{Model: "nova", ARN: "arn:aws:iam::123456789012:user/x"}, "", "allowed: the document has no rules"},
 		{"one that requires a second factor of AWS", single + "mfa_required: true\n", explain.Question{Model: "nova", ARN: "arn:aws:iam::123456789012:user/x"}, "", "401, step-up"},
 		{"one where IAM asks for it", single + "mfa_required: true\n", explain.Question{Model: "nova", ARN: "arn:aws:iam::123456789012:user/x", IAMMFA: true}, "", "allowed"},

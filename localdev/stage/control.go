@@ -125,7 +125,20 @@ func readRotate(q url.Values) (cloud string, c Command, err error) {
 // token answers GET /token?sub=&groups=&mfa=&ttl= with a caller's JWT as text.
 func (s *Stage) token(w http.ResponseWriter, r *http.Request) {
 	q := r.URL.Query()
-	t := oidc.Token{Subject: q.Get("sub"), MFA: q.Get("mfa") == "true" || q.Get("mfa") == "1"}
+	for name := range q {
+		if !slices.Contains([]string{"sub", "groups", "mfa", "ttl"}, name) {
+			http.Error(w, "there are the parameters sub, groups, mfa and ttl, and one of these is another", http.StatusBadRequest)
+			return
+		}
+	}
+	t := oidc.Token{Subject: q.Get("sub")}
+	if mfa := q.Get("mfa"); mfa != "" {
+		var err error
+		if t.MFA, err = strconv.ParseBool(mfa); err != nil {
+			http.Error(w, "mfa takes true or false", http.StatusBadRequest)
+			return
+		}
+	}
 	if groups := q.Get("groups"); groups != "" {
 		t.Groups = strings.Split(groups, ",")
 	}
@@ -152,6 +165,9 @@ func (s *Stage) Help() string {
 	fmt.Fprintf(&b, "Postern, on this machine. The functions hold no provider key; one is stored for the model %s, and rotated.\n\n", StoredModel)
 	for _, cloud := range Clouds() {
 		fmt.Fprintf(&b, "  %-6s %s/v1   model %s\n", cloud, s.Gateways[cloud], Model(cloud))
+	}
+	if s.o.CrossCloud {
+		fmt.Fprintf(&b, "\nEach serves the models of the other two as well, and %s and %s, by its own platform's identity.\n", openAIModel, anthropicModel)
 	}
 	fmt.Fprintf(&b, "\nA token to call them with, for an hour:\n\n  TOKEN=$(curl -s '%s/token?sub=me')\n\n", s.Control)
 	fmt.Fprintf(&b, `A streamed chat:

@@ -187,7 +187,7 @@ func (s *Stage) listen(offset int) (net.Listener, error) {
 }
 
 // portsOfServices is how many ports the stand-ins take.
-const portsOfServices = 27
+const portsOfServices = 29
 
 // start serves until the stage is closed.
 func (s *Stage) start(l net.Listener, h http.Handler) {

@@ -486,6 +486,15 @@ func TestNodeClients(t *testing.T) {
 	}
 }
 
+// TestTheNumberOfPortsIsTheOneThatIsSaid keeps the text about a port that is
+// taken true.
+func TestTheNumberOfPortsIsTheOneThatIsSaid(t *testing.T) {
+	t.Parallel()
+	if n := len(shared.services.list); n != portsOfServices {
+		t.Errorf("the stand-ins take %d ports, and %d are said", n, portsOfServices)
+	}
+}
+
 func TestAPortThatIsTakenIsAClearError(t *testing.T) {
 	t.Parallel()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -511,7 +520,7 @@ func TestTheControlPage(t *testing.T) {
 		text, _ := io.ReadAll(resp.Body)
 		return resp.StatusCode, string(text)
 	}
-	if status, text := get("/"); status != 200 || !strings.Contains(text, shared.Gateways[AWS]) {
+	if status, text := get("/"); status != 200 || !strings.Contains(text, shared.Gateways[AWS]) || !strings.Contains(text, anthropicModel) {
 		t.Errorf("got %d %s", status, text)
 	}
 	status, bearer := get("/token?sub=me&groups=a,b")
@@ -523,7 +532,9 @@ func TestTheControlPage(t *testing.T) {
 	if resp.StatusCode != 200 {
 		t.Errorf("the token is not accepted: %s", resp.Status)
 	}
-	if status, _ := get("/token?ttl=soon"); status != 400 {
-		t.Errorf("a ttl that is none got %d", status)
+	for _, query := range []string{"ttl=soon", "group=a", "mfa=perhaps"} {
+		if status, _ := get("/token?" + query); status != 400 {
+			t.Errorf("%s got %d", query, status)
+		}
 	}
 }
