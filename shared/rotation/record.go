@@ -41,7 +41,10 @@ const (
 type record struct {
 	Format int `json:"format"`
 	// Owner is drawn at random for each record, and part of the names of its keys: no other deployment takes them for its own.
-	Owner string    `json:"owner"`
+	Owner string `json:"owner"`
+	// Deployment is whose record it is. Another one in the same ledger would take this one's keys for keys that somebody has replaced.
+	Deployment string `json:"deployment,omitzero"`
+
 	Begun time.Time `json:"begun"`
 	Phase Phase     `json:"phase"`
 	Cycle cycle     `json:"cycle"`
@@ -162,7 +165,7 @@ func (j *Job) load(ctx context.Context, c *Credential) (*record, ledger.Record, 
 	found, err := j.Ledger.Load(ctx, recordKey(c.Name))
 	if errors.Is(err, ledger.ErrNotFound) {
 		owner := strings.ToLower(rand.Text()[:8])
-		return &record{Format: recordFormat, Owner: owner, Begun: wall(), Phase: Idle, Cycle: cycle{ID: uuid()}}, ledger.Record{}, nil
+		return &record{Format: recordFormat, Owner: owner, Deployment: j.Deployment, Begun: wall(), Phase: Idle, Cycle: cycle{ID: uuid()}}, ledger.Record{}, nil
 	}
 	if err != nil {
 		return nil, ledger.Record{}, err
@@ -171,6 +174,11 @@ func (j *Job) load(ctx context.Context, c *Credential) (*record, ledger.Record, 
 	if err := json.Unmarshal(found.Data, &r, json.RejectUnknownMembers(true)); err != nil || !r.possible() {
 		return nil, ledger.Record{}, fmt.Errorf("ledger record %q: it was written by another version of this function; deploy that one again", recordKey(c.Name))
 	}
+	if r.Deployment != "" && r.Deployment != j.Deployment {
+		return nil, ledger.Record{}, fmt.Errorf("ledger record %q: it is of the deployment %q, and this one is %q: give each deployment a ledger of its own, "+
+			"or this one its old name (POSTERN_DEPLOYMENT) if it is the same", recordKey(c.Name), r.Deployment, j.Deployment)
+	}
+	r.Deployment = j.Deployment
 	return &r, found, nil
 }
 

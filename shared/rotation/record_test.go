@@ -8,6 +8,8 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/go-json-experiment/json"
+
 	"github.com/postern-ai/postern/shared/audit"
 	"github.com/postern-ai/postern/shared/ledger"
 	"github.com/postern-ai/postern/shared/ledger/ledgertest"
@@ -28,7 +30,7 @@ func full(t testing.TB) *record {
 		t.Fatal(err)
 	}
 	return &record{
-		Format: recordFormat, Owner: "abcdefgh", Begun: at, Phase: Grace,
+		Format: recordFormat, Owner: "abcdefgh", Deployment: "prod", Begun: at, Phase: Grace,
 		Cycle: cycle{
 			Number: 7, ID: uuid(), Reason: audit.ReasonManual, Actor: "ada", Asked: true, Started: at, Attempt: 2, Name: "postern-b", Stage: uuid(), Ordered: at,
 			Unsent: true, Fixed: true, Verifying: at, Tries: 3, Took: 4, Verified: at, Failed: 5, Aborted: true, Emergency: true, DisableFirst: true,
@@ -42,7 +44,7 @@ func full(t testing.TB) *record {
 // book is a ledger that holds one record.
 func book(t testing.TB, c *Credential, data []byte) (*Job, error) {
 	t.Helper()
-	job := &Job{Ledger: &ledger.Book{Store: &ledgertest.Memory{}}}
+	job := &Job{Ledger: &ledger.Book{Store: &ledgertest.Memory{}}, Deployment: "prod"}
 	_, err := job.Ledger.Save(context.Background(), recordKey(c.Name), ledger.Record{Data: data})
 	return job, err
 }
@@ -72,6 +74,41 @@ func TestARecordIsReadAsItWasWritten(t *testing.T) {
 	after, err := job.Ledger.Load(t.Context(), recordKey(c.Name))
 	if err != nil || string(after.Data) != string(saved.Data) {
 		t.Errorf("error %v, got\n%s\nwant\n%s", err, after.Data, saved.Data)
+	}
+}
+
+func TestTheRecordOfAnotherDeploymentIsRefused(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		name, of, by string
+		says         string
+	}{
+		{"its own", "prod", "prod", ""},
+		{"one that does not say", "", "prod", ""},
+		{"another's", "prod", "dev", `it is of the deployment "prod", and this one is "dev": give each deployment a ledger of its own`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			c := &Credential{Name: "chat"}
+			was := full(t)
+			was.Deployment = test.of
+			data, err := json.Marshal(was)
+			if err != nil {
+				t.Fatal(err)
+			}
+			job, err := book(t, c, data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			job.Deployment = test.by
+			r, _, err := job.load(t.Context(), c)
+			switch {
+			case test.says == "" && (err != nil || r.Deployment != test.by):
+				t.Errorf("got %+v and error %v", r, err)
+			case test.says != "" && (err == nil || !strings.Contains(err.Error(), test.says)):
+				t.Errorf("got error %v", err)
+			}
+		})
 	}
 }
 
