@@ -2,6 +2,7 @@ package infra_test
 
 import (
 	"fmt"
+	"go/version"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -125,6 +126,20 @@ func TestTheImageOfAFunctionIsBuiltBeforeItIsRun(t *testing.T) {
 	}, func(url string) []string {
 		return []string{"SUBMIT=" + url + "/submit", "BUILDS=" + url + "/builds", `BUILD={"imageUri":"i"}`}
 	})
+}
+
+// A builder has a Go release of its own, which may be older than the source allows, and gets no other for source with a vendor folder.
+func TestAnImageIsBuiltWithAGoReleaseThatTheSourceAllows(t *testing.T) {
+	t.Parallel()
+	given := regexp.MustCompile(`GOOGLE_GO_VERSION += "([0-9]+\.[0-9]+\.[0-9]+)"`).FindStringSubmatch(read(t, "gcp", "gateway.tf"))
+	least := regexp.MustCompile(`(?m)^go (\S+)$`).FindStringSubmatch(read(t, "..", "go.mod"))
+	if given == nil || least == nil {
+		t.Fatalf("the builder is told %v, and the source needs %v", given, least)
+	}
+	builder, source := "go"+given[1], "go"+least[1]
+	if version.Compare(builder, source) < 0 || version.Lang(builder) != version.Lang(source) {
+		t.Errorf("%s builds source for %s", builder, source)
+	}
 }
 
 func TestAnAlarmIsMadeOnceItsMetricIsKnown(t *testing.T) {

@@ -231,25 +231,26 @@ type grant struct{ who, role, on string }
 
 // permissions are those of the platforms' own roles, as far as the modules give them. A role that is not here is one that nobody has looked at.
 var permissions = map[string][]string{
-	"roles/secretmanager.secretAccessor":   {"secretmanager.versions.access"},
-	"roles/secretmanager.viewer":           {"secretmanager.secrets.get", "secretmanager.secrets.list", "secretmanager.versions.get", "secretmanager.versions.list"},
-	"roles/pubsub.publisher":               {"pubsub.topics.publish"},
-	"roles/pubsub.subscriber":              {"pubsub.subscriptions.consume"},
-	"roles/run.invoker":                    {"run.routes.invoke"},
-	"roles/iam.serviceAccountTokenCreator": {"iam.serviceAccounts.getAccessToken", "iam.serviceAccounts.getOpenIdToken", "iam.serviceAccounts.signJwt"},
-	"roles/storage.objectUser":             {"storage.objects.create", "storage.objects.delete", "storage.objects.get", "storage.objects.list", "storage.objects.update"},
-	"roles/storage.objectViewer":           {"storage.objects.get", "storage.objects.list"},
-	"roles/artifactregistry.writer":        {"artifactregistry.repositories.uploadArtifacts"},
-	"roles/logging.logWriter":              {"logging.logEntries.create"},
-	"roles/memorystore.dbConnectionUser":   {"memorystore.instances.connect"},
-	"roles/cloudkms.signer":                {"cloudkms.cryptoKeyVersions.useToSign"},
-	"roles/cloudkms.publicKeyViewer":       {"cloudkms.cryptoKeyVersions.viewPublicKey"},
-	"Key Vault Secrets User":               {"Microsoft.KeyVault/vaults/secrets/getSecret/action", "Microsoft.KeyVault/vaults/secrets/readMetadata/action"},
-	"Cognitive Services OpenAI User":       {"Microsoft.CognitiveServices/accounts/OpenAI/deployments/chat/completions/action"},
-	"Storage Blob Data Owner":              {"blobs/read", "blobs/write"},
-	"Storage Blob Data Contributor":        {"blobs/read", "blobs/write"},
-	"EventGrid Data Sender":                {"Microsoft.EventGrid/events/send/action"},
-	"Monitoring Metrics Publisher":         {"Microsoft.Insights/telemetry/write"},
+	"roles/secretmanager.secretAccessor":         {"secretmanager.versions.access"},
+	"roles/secretmanager.viewer":                 {"secretmanager.secrets.get", "secretmanager.secrets.list", "secretmanager.versions.get", "secretmanager.versions.list"},
+	"roles/pubsub.publisher":                     {"pubsub.topics.publish"},
+	"roles/pubsub.subscriber":                    {"pubsub.subscriptions.consume"},
+	"roles/run.invoker":                          {"run.routes.invoke"},
+	"roles/iam.serviceAccountTokenCreator":       {"iam.serviceAccounts.getAccessToken", "iam.serviceAccounts.getOpenIdToken", "iam.serviceAccounts.signJwt"},
+	"roles/iam.serviceAccountOpenIdTokenCreator": {"iam.serviceAccounts.getOpenIdToken"},
+	"roles/storage.objectUser":                   {"storage.objects.create", "storage.objects.delete", "storage.objects.get", "storage.objects.list", "storage.objects.update"},
+	"roles/storage.objectViewer":                 {"storage.objects.get", "storage.objects.list"},
+	"roles/artifactregistry.writer":              {"artifactregistry.repositories.uploadArtifacts"},
+	"roles/logging.logWriter":                    {"logging.logEntries.create"},
+	"roles/memorystore.dbConnectionUser":         {"memorystore.instances.connect"},
+	"roles/cloudkms.signer":                      {"cloudkms.cryptoKeyVersions.useToSign"},
+	"roles/cloudkms.publicKeyViewer":             {"cloudkms.cryptoKeyVersions.viewPublicKey"},
+	"Key Vault Secrets User":                     {"Microsoft.KeyVault/vaults/secrets/getSecret/action", "Microsoft.KeyVault/vaults/secrets/readMetadata/action"},
+	"Cognitive Services OpenAI User":             {"Microsoft.CognitiveServices/accounts/OpenAI/deployments/chat/completions/action"},
+	"Storage Blob Data Owner":                    {"blobs/read", "blobs/write"},
+	"Storage Blob Data Contributor":              {"blobs/read", "blobs/write"},
+	"EventGrid Data Sender":                      {"Microsoft.EventGrid/events/send/action"},
+	"Monitoring Metrics Publisher":               {"Microsoft.Insights/telemetry/write"},
 }
 
 // ask finds out about sentences on grants. Roles of one's own are given with their permissions.
@@ -296,6 +297,9 @@ func TestWhatTheFunctionsMayDoOnGoogleCloud(t *testing.T) {
 	var grants []grant
 	own := map[string][]string{}
 	for _, r := range applied(t, "gcp", "tests/rotation.tftest.hcl")["a_document_with_every_issuer"] {
+		if r.Type == "google_cloud_run_v2_service" && r.Values["invoker_iam_disabled"] != (r.text("name") == "postern-gateway") {
+			t.Errorf("%s has invoker_iam_disabled = %v", r.text("name"), r.Values["invoker_iam_disabled"])
+		}
 		on := map[string]string{
 			"google_project_iam_member": "projects/" + r.text("project"),
 			// Each of these is in a project, which what is granted there is granted on too.
@@ -349,7 +353,10 @@ func TestWhatTheFunctionsMayDoOnGoogleCloud(t *testing.T) {
 
 		{who: cron, may: true, action: "run.routes.invoke", on: "projects/my-project/services/postern-rotate"},
 		{who: cron, action: "secretmanager.versions.access", on: "projects/my-project/secrets/openai"},
-		{who: "allUsers", may: true, action: "run.routes.invoke", on: "projects/my-project/services/postern-gateway"},
+		{who: "@gcp-sa-pubsub.iam.gserviceaccount.com", may: true, action: "iam.serviceAccounts.getOpenIdToken", on: "projects/my-project/serviceAccounts/" + cron},
+		{who: "@gcp-sa-pubsub.iam.gserviceaccount.com", action: "iam.serviceAccounts.getAccessToken", on: "projects/my-project/serviceAccounts/" + cron},
+		// Nobody has to be let in where nobody is asked.
+		{who: "allUsers", action: "run.routes.invoke", on: "projects/my-project/services/postern-gateway"},
 		{who: "allUsers", action: "run.routes.invoke", on: "projects/my-project/services/postern-rotate"},
 	})
 }

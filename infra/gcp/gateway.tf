@@ -13,8 +13,10 @@ locals {
     local.redis ? ["compute", "memorystore", "networkconnectivity"] : [],
   ))
   image = "${local.region}-docker.pkg.dev/${local.project}/${google_artifact_registry_repository.gateway.repository_id}/gateway"
+  # The Go release is the one that the functions are tested with: that of a builder may
+  # be too old for the source, and there is no other for source with a vendor folder.
   # Without the symbol table, as everywhere else.
-  build_environment = { GOOGLE_GOLDFLAGS = "-s -w" }
+  build_environment = { GOOGLE_GO_VERSION = "1.26.8", GOOGLE_GOLDFLAGS = "-s -w" }
   # Names of buckets are taken worldwide, and have 63 characters at most.
   buckets = { for use, name in { source = "${local.project}-${local.service}-source", ledger = "${local.project}-${var.name}-ledger" } :
     use => length(name) <= 63 ? name : "${trimsuffix(substr(name, 0, 54), "-")}-${substr(sha256(name), 0, 8)}"
@@ -128,14 +130,16 @@ module "image" {
 }
 
 resource "google_cloud_run_v2_service" "gateway" {
-  project             = local.project
-  location            = local.region
-  name                = local.service
-  description         = "OpenAI-compatible gateway without stored keys"
-  ingress             = "INGRESS_TRAFFIC_ALL"
-  iap_enabled         = local.iap
-  deletion_protection = false
-  labels              = var.tags
+  project     = local.project
+  location    = local.region
+  name        = local.service
+  description = "OpenAI-compatible gateway without stored keys"
+  ingress     = "INGRESS_TRAFFIC_ALL"
+  iap_enabled = local.iap
+  # Organizations forbid allUsers, as new ones do by themselves.
+  invoker_iam_disabled = length(local.invokers) == 0
+  deletion_protection  = false
+  labels               = var.tags
 
   # What the image was made of.
   build_config {
@@ -215,7 +219,7 @@ resource "google_cloud_run_v2_service" "gateway" {
   ]
 }
 
-# Whom the invoker check lets in.
+# Whom the invoker check lets in, where it is on.
 resource "google_cloud_run_v2_service_iam_member" "invoker" {
   for_each = local.invokers
   project  = local.project

@@ -183,6 +183,15 @@ resource "google_pubsub_topic_iam_member" "notices" {
   member  = local.agents.secretmanager
 }
 
+# An agent that somebody has had made, rather than the platform, has no right to
+# anything, and the service wants a token with each notice.
+resource "google_service_account_iam_member" "notices" {
+  count              = local.notices
+  service_account_id = google_service_account.schedule[0].name
+  role               = "roles/iam.serviceAccountOpenIdTokenCreator"
+  member             = local.agents.pubsub
+}
+
 resource "google_pubsub_subscription" "notices" {
   count                = local.notices
   project              = local.project
@@ -298,6 +307,7 @@ resource "terraform_data" "rotation" {
   depends_on = [
     google_cloud_run_v2_service.gateway, google_cloud_run_v2_service_iam_member.invoker, google_cloud_run_v2_service.rotate,
     google_cloud_scheduler_job.rotate, google_pubsub_subscription.notices, google_pubsub_subscription_iam_member.failed,
+    google_service_account_iam_member.notices,
     google_pubsub_topic_iam_member.failed, google_pubsub_topic_iam_member.notices, google_pubsub_subscription.failed,
     google_storage_bucket.ledger, google_project_iam_member.models, google_service_account_iam_member.acted_as,
     google_service_account_iam_member.rotation_acted_as, google_service_account_iam_member.account_keys, google_project_iam_member.api_keys,

@@ -27,8 +27,8 @@ run "a_document_with_token_callers" {
     error_message = "the function gets the document to the letter, its project, the topic, the deployment's name and nothing else"
   }
   assert {
-    condition     = [for m in google_cloud_run_v2_service_iam_member.invoker : "${m.role} ${m.member}"] == ["roles/run.invoker allUsers"]
-    error_message = "the platform admits everybody and leaves callers to the gateway"
+    condition     = google_cloud_run_v2_service.gateway.invoker_iam_disabled && length(google_cloud_run_v2_service_iam_member.invoker) == 0
+    error_message = "the platform admits everybody and leaves callers to the gateway, also where an organization forbids allUsers"
   }
   assert {
     condition     = google_cloud_run_v2_service.gateway.build_config[0].function_target == "Gateway" && google_cloud_run_v2_service.gateway.build_config[0].source_location == "gs://my-project-postern-gateway-source/gateway-${filesha256("tests/testdata/package.zip")}.zip"
@@ -119,7 +119,7 @@ run "a_document_that_is_one_upstream_with_iam_callers" {
     tags               = { team = "platform" }
   }
   assert {
-    condition     = toset([for m in google_cloud_run_v2_service_iam_member.invoker : m.member]) == var.callers
+    condition     = !google_cloud_run_v2_service.gateway.invoker_iam_disabled && toset([for m in google_cloud_run_v2_service_iam_member.invoker : m.member]) == var.callers
     error_message = "the callers may invoke the service, and nobody else"
   }
   assert {
@@ -187,7 +187,7 @@ run "callers_by_way_of_identity_aware_proxy" {
     callers     = ["group:apps@example.com"]
   }
   assert {
-    condition     = google_cloud_run_v2_service.gateway.iap_enabled && [for m in google_cloud_run_v2_service_iam_member.invoker : m.member] == ["serviceAccount:service-123456789@gcp-sa-iap.iam.gserviceaccount.com"]
+    condition     = google_cloud_run_v2_service.gateway.iap_enabled && !google_cloud_run_v2_service.gateway.invoker_iam_disabled && [for m in google_cloud_run_v2_service_iam_member.invoker : m.member] == ["serviceAccount:service-123456789@gcp-sa-iap.iam.gserviceaccount.com"]
     error_message = "the proxy may call the service, and nobody gets past it"
   }
   assert {

@@ -30,7 +30,7 @@ override_resource {
 }
 override_resource {
   target = google_service_account.schedule
-  values = { email = "postern-cron@my-project.iam.gserviceaccount.com" }
+  values = { email = "postern-cron@my-project.iam.gserviceaccount.com", name = "projects/my-project/serviceAccounts/postern-cron@my-project.iam.gserviceaccount.com" }
 }
 override_resource {
   target = google_cloud_run_v2_service.rotate
@@ -133,6 +133,10 @@ run "a_document_with_every_issuer" {
   assert {
     condition     = google_pubsub_subscription.notices[0].filter == "attributes.eventType = \"SECRET_ROTATE\"" && google_pubsub_subscription.notices[0].push_config[0].push_endpoint == "https://postern-rotate-abc-ez.a.run.app/" && google_pubsub_topic_iam_member.notices[0].member == "serviceAccount:service-123456789@gcp-sa-secretmanager.iam.gserviceaccount.com"
     error_message = "notices of Secret Manager that a rotation is due reach the function, and no others"
+  }
+  assert {
+    condition     = google_pubsub_subscription.notices[0].push_config[0].oidc_token[0].service_account_email == "postern-cron@my-project.iam.gserviceaccount.com" && google_service_account_iam_member.notices[0].member == "serviceAccount:service-123456789@gcp-sa-pubsub.iam.gserviceaccount.com" && google_service_account_iam_member.notices[0].role == "roles/iam.serviceAccountOpenIdTokenCreator" && endswith(google_service_account_iam_member.notices[0].service_account_id, "postern-cron@my-project.iam.gserviceaccount.com")
+    error_message = "Pub/Sub may show the token that the function wants to see, and no access token"
   }
   assert {
     condition     = google_pubsub_subscription.notices[0].dead_letter_policy[0].max_delivery_attempts == 10 && google_pubsub_topic_iam_member.failed[0].member == "serviceAccount:service-123456789@gcp-sa-pubsub.iam.gserviceaccount.com" && google_pubsub_subscription.failed[0].message_retention_duration == "1209600s"
