@@ -297,7 +297,7 @@ func TestWhatTheFunctionsMayDoOnGoogleCloud(t *testing.T) {
 	var grants []grant
 	own := map[string][]string{}
 	for _, r := range applied(t, "gcp", "tests/rotation.tftest.hcl")["a_document_with_every_issuer"] {
-		if r.Type == "google_cloud_run_v2_service" && r.Values["invoker_iam_disabled"] != (r.text("name") == "postern-gateway") {
+		if r.Type == "google_cloud_run_v2_service" && (r.Values["invoker_iam_disabled"] == true) != (r.text("name") == "postern-gateway") {
 			t.Errorf("%s has invoker_iam_disabled = %v", r.text("name"), r.Values["invoker_iam_disabled"])
 		}
 		on := map[string]string{
