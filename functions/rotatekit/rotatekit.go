@@ -176,7 +176,7 @@ const (
 	// margin is what is left of the platform's time when a run ends: a step that
 	// ends because there is no more has to be written down, and the lease given
 	// back.
-	margin = 5 * time.Second
+	margin = 10 * time.Second
 )
 
 // bounded returns a context that ends before the platform ends the function.

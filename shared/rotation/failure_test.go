@@ -265,3 +265,16 @@ func TestWhatAStoreRefusesIsToldForWhatItIs(t *testing.T) {
 		})
 	}
 }
+
+func TestAFailureIsNotedInALedgerThatTakesOneWriteASecond(t *testing.T) {
+	each(t, func(t *testing.T, k kind) {
+		scene(t, k, func(t *testing.T, w *world) {
+			w.due()
+			w.paced = true
+			_, _ = w.run(t.Context(), failing("create"))
+			want(t, "failures", w.status(t.Context()).Failures, 1)
+			w.settled(t)
+			want(t, "failures told", len(w.of(audit.RotationFailedType)), 1)
+		})
+	})
+}

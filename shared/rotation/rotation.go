@@ -78,8 +78,9 @@ const (
 	defaultParallel = 4
 	// longestRun is how long a run may take when its context has no end: the longest of a Lambda function.
 	longestRun = 15 * time.Minute
-	// tidying is how long it may take to write down what became of a run whose time is over.
-	tidying = 2 * time.Second
+	// tidying is how long it may take to write down what became of a step, or of a run whose time is over. A ledger may take one write of a record
+	// in each second, and the step has just made one (https://cloud.google.com/storage/quotas).
+	tidying = 5 * time.Second
 )
 
 // ErrUnknown is wrapped by the error of a verb about a credential that the job does not have.

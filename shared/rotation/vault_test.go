@@ -183,6 +183,13 @@ func (r rows) Read(ctx context.Context, key string) (entry ledger.Entry, err err
 
 func (r rows) Write(ctx context.Context, key string, entry ledger.Entry) (revision string, err error) {
 	err = r.do(ctx, key, "write", func() (err error) {
+		if r.paced && time.Since(r.wrote[key]) < time.Second {
+			return &ledger.Error{Key: key, Reason: "429", Err: ledger.ErrUnavailable}
+		}
+		if r.wrote == nil {
+			r.wrote = map[string]time.Time{}
+		}
+		r.wrote[key] = time.Now()
 		r.texts = append(r.texts, slices.Clone(entry.Data))
 		revision, err = r.ledger.Write(ctx, key, entry)
 		return err

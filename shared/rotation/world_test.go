@@ -57,6 +57,9 @@ type world struct {
 	changed time.Time
 	before  shown
 	ledger  ledgertest.Memory
+	// paced has the ledger take one write of a record in each second, as Cloud Storage does, and wrote is when it took the last.
+	paced   bool
+	wrote   map[string]time.Time
 	texts   [][]byte // all that the ledger has ever held
 	events  []audit.Event
 	signing *ecdsa.PrivateKey
