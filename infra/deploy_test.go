@@ -161,6 +161,20 @@ func TestAnAlarmIsMadeOnceItsMetricIsKnown(t *testing.T) {
 	}
 }
 
+// A workspace that has just been made is not found at once, and its tables cannot be changed yet. An app takes some minutes.
+func TestWhatAsksAWorkspaceOnAzureIsMadeAfterTheApp(t *testing.T) {
+	t.Parallel()
+	for resource, file := range map[string]string{
+		`"azurerm_monitor_scheduled_query_rules_alert_v2" "this"`: "alarms.tf", `"azurerm_log_analytics_workspace_table" "gateway"`: "gateway.tf",
+	} {
+		_, after, _ := strings.Cut(read(t, "azure", file), "resource "+resource)
+		block, _, _ := strings.Cut(after, "\n}\n")
+		if !regexp.MustCompile(`depends_on += \[azurerm_function_app_flex_consumption\.gateway\]`).MatchString(block) {
+			t.Errorf("%s waits for nothing", resource)
+		}
+	}
+}
+
 func TestAnImageIsBuiltWithTheProvidersOwnTokenWhereThereIsOne(t *testing.T) {
 	t.Parallel()
 	s := newStand(t, `200 {"buildOperation": {"metadata": {"build": {"name": "projects/1/locations/r/builds/7"}}, "done": true}}`)

@@ -466,6 +466,23 @@ func TestAlarmsListenForWhatTheRotationSays(t *testing.T) {
 	}
 }
 
+// A run of the rotation on Azure goes by the name of its function.
+func TestAlarmsCountFunctionsThatThereAre(t *testing.T) {
+	t.Parallel()
+	names := 0
+	for _, m := range regexp.MustCompile(`OperationName (?:=~|in~) \(?((?:'\w+'(?:, )?)+)`).FindAllStringSubmatch(read(t, "azure", "alarms.tf"), -1) {
+		for _, name := range regexp.MustCompile(`\w+`).FindAllString(m[1], -1) {
+			names++
+			if !strings.Contains(read(t, "..", "functions", "azure", "rotate", name, "function.json"), "Trigger") {
+				t.Errorf("the rotation has no function %s", name)
+			}
+		}
+	}
+	if names != 3 {
+		t.Errorf("%d names were found", names)
+	}
+}
+
 // The host passes on what its host.json lets it, and leaves some out under load: the function's own lines, requests and events, which are
 // what alarms count.
 func TestTheHostOfFunctionsPassesOnWhatAlarmsCount(t *testing.T) {

@@ -108,8 +108,6 @@ var vendorTypes = map[config.Cloud][]row{
 		{"azurerm_managed_redis.default_database.client_protocol", "armredisenterprise", "Protocol"},
 		{"azurerm_managed_redis.default_database.clustering_policy", "armredisenterprise", "ClusteringPolicy"},
 		{"azurerm_managed_redis.default_database.eviction_policy", "armredisenterprise", "EvictionPolicy"},
-		{"azurerm_monitor_metric_alert.criteria.aggregation", "armmonitor", "AggregationTypeEnum"},
-		{"azurerm_monitor_metric_alert.criteria.operator", "armmonitor", "Operator"},
 		{"azurerm_monitor_scheduled_query_rules_alert_v2.criteria.operator", "armmonitor", "ConditionOperator"},
 		{"azurerm_monitor_scheduled_query_rules_alert_v2.criteria.time_aggregation_method", "armmonitor", "TimeAggregation"},
 		{"azurerm_role_assignment.principal_type", "armauthorization", "PrincipalType"},

@@ -83,6 +83,18 @@ resource "azurerm_application_insights" "gateway" {
   tags                = var.tags
 }
 
+# These tables keep what they have for 90 days, whatever their workspace does. They
+# can be changed some time after the workspace has been made
+# (https://github.com/hashicorp/terraform-provider-azurerm/issues/30069).
+resource "azurerm_log_analytics_workspace_table" "gateway" {
+  for_each                = toset(["AppDependencies", "AppExceptions", "AppMetrics", "AppPerformanceCounters", "AppRequests", "AppTraces"])
+  name                    = each.value
+  workspace_id            = azurerm_log_analytics_workspace.gateway.id
+  retention_in_days       = var.log_retention_days
+  total_retention_in_days = var.log_retention_days
+  depends_on              = [azurerm_function_app_flex_consumption.gateway]
+}
+
 resource "azurerm_function_app_flex_consumption" "gateway" {
   name                = local.app
   resource_group_name = var.platform.resource_group_name

@@ -146,6 +146,9 @@ resource "azurerm_eventgrid_system_topic_event_subscription" "near_expiry" {
 
   azure_function_endpoint {
     function_id = "${azurerm_function_app_flex_consumption.rotate[0].id}/functions/nearexpiry"
+    # Azure's own, which each plan would take back if they were not asked for.
+    max_events_per_batch              = 1
+    preferred_batch_size_in_kilobytes = 64
   }
   storage_blob_dead_letter_destination {
     storage_account_id          = azurerm_storage_account.rotate[0].id

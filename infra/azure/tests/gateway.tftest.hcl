@@ -81,8 +81,22 @@ run "a_document_with_token_callers" {
     error_message = "logs are kept for 30 days"
   }
   assert {
-    condition     = azurerm_monitor_metric_alert.server_errors.criteria[0].threshold == 5
-    error_message = "five server errors are an alarm"
+    condition = { for name, t in azurerm_log_analytics_workspace_table.gateway : name => [t.retention_in_days, t.total_retention_in_days] } == {
+      for name in ["AppDependencies", "AppExceptions", "AppMetrics", "AppPerformanceCounters", "AppRequests", "AppTraces"] : name => [30, 30]
+    }
+    error_message = "tables of Application Insights would keep what they have for 90 days"
+  }
+  assert {
+    condition     = azurerm_monitor_scheduled_query_rules_alert_v2.this["server-errors"].criteria[0].threshold == 5 && azurerm_monitor_scheduled_query_rules_alert_v2.this["server-errors"].window_duration == "PT5M" && azurerm_monitor_scheduled_query_rules_alert_v2.this["server-errors"].evaluation_frequency == "PT5M"
+    error_message = "five server errors in five minutes are an alarm"
+  }
+  assert {
+    condition     = azurerm_monitor_scheduled_query_rules_alert_v2.this["server-errors"].criteria[0].query == "AppRequests | where AppRoleName =~ '${azurerm_function_app_flex_consumption.gateway.name}' and toint(ResultCode) >= 500" && length(coalesce(azurerm_monitor_scheduled_query_rules_alert_v2.this["server-errors"].criteria[0].dimension, [])) == 0
+    error_message = "errors of all kinds are counted together"
+  }
+  assert {
+    condition     = azurerm_monitor_scheduled_query_rules_alert_v2.this["server-errors"].auto_mitigation_enabled && !azurerm_monitor_scheduled_query_rules_alert_v2.this["throttles"].auto_mitigation_enabled
+    error_message = "errors that go on are one alarm"
   }
   assert {
     condition     = can(regex("^postern[0-9a-f]{8}$", azurerm_storage_account.host.name)) && can(regex("^postern-gateway-[0-9a-f]{8}$", azurerm_function_app_flex_consumption.gateway.name))
@@ -97,7 +111,7 @@ run "a_document_with_token_callers" {
     error_message = "without anything to renew there is no rotation function"
   }
   assert {
-    condition     = keys(azurerm_monitor_scheduled_query_rules_alert_v2.this) == ["throttles"] && length(azurerm_monitor_diagnostic_setting.vault) == 0
+    condition     = keys(azurerm_monitor_scheduled_query_rules_alert_v2.this) == ["server-errors", "throttles"] && length(azurerm_monitor_diagnostic_setting.vault) == 0
     error_message = "there are alarms for server errors and throttles, and without secrets and rotations no others"
   }
   assert {
@@ -154,7 +168,7 @@ run "a_document_that_is_one_upstream_with_iam_callers" {
     error_message = "the function knows that the platform's check is on"
   }
   assert {
-    condition     = azurerm_function_app_flex_consumption.gateway.maximum_instance_count == 40 && azurerm_log_analytics_workspace.gateway.retention_in_days == 90 && azurerm_monitor_metric_alert.server_errors.criteria[0].threshold == 50 && length(azurerm_monitor_metric_alert.server_errors.action) == 1
+    condition     = azurerm_function_app_flex_consumption.gateway.maximum_instance_count == 40 && azurerm_log_analytics_workspace.gateway.retention_in_days == 90 && azurerm_log_analytics_workspace_table.gateway["AppTraces"].total_retention_in_days == 90 && azurerm_monitor_scheduled_query_rules_alert_v2.this["server-errors"].criteria[0].threshold == 50 && length(azurerm_monitor_scheduled_query_rules_alert_v2.this["server-errors"].action) == 1
     error_message = "instances, retention and alarms are what the variables say"
   }
   assert {

@@ -140,12 +140,24 @@ run "a_document_with_every_issuer" {
     error_message = "notices that cannot be delivered are kept"
   }
   assert {
-    condition     = keys(azurerm_monitor_scheduled_query_rules_alert_v2.this) == ["operator-due", "orphaned", "outbox-stuck", "rotation-crashes", "rotation-failed", "rotation-idle", "throttles"]
+    condition     = keys(azurerm_monitor_scheduled_query_rules_alert_v2.this) == ["operator-due", "orphaned", "outbox-stuck", "rotation-crashes", "rotation-failed", "rotation-idle", "server-errors", "throttles"]
     error_message = "rotations that fail, stop, wait for somebody, cannot tell or do not take place are alarms"
   }
   assert {
     condition     = strcontains(azurerm_monitor_scheduled_query_rules_alert_v2.this["orphaned"].criteria[0].query, "line.type == 'AI_PROVIDER_TOKEN_ORPHANED'") && strcontains(azurerm_monitor_scheduled_query_rules_alert_v2.this["outbox-stuck"].criteria[0].query, "contains 'the bus has not accepted its audit events'")
     error_message = "they are found in the function's log"
+  }
+  assert {
+    condition     = endswith(azurerm_monitor_scheduled_query_rules_alert_v2.this["rotation-idle"].criteria[0].query, " and OperationName =~ 'rotate' | count | where Count == 0") && azurerm_monitor_scheduled_query_rules_alert_v2.this["rotation-idle"].evaluation_frequency == "PT1H"
+    error_message = "a rotation that is idle goes unheard while operators ask how it is"
+  }
+  assert {
+    condition     = endswith(azurerm_monitor_scheduled_query_rules_alert_v2.this["rotation-crashes"].criteria[0].query, " and OperationName in~ ('rotate', 'nearexpiry') and Success == false")
+    error_message = "a command that an operator has got wrong is an alarm"
+  }
+  assert {
+    condition     = azurerm_eventgrid_system_topic_event_subscription.near_expiry["my-vault"].azure_function_endpoint[0].max_events_per_batch == 1 && azurerm_eventgrid_system_topic_event_subscription.near_expiry["my-vault"].azure_function_endpoint[0].preferred_batch_size_in_kilobytes == 64
+    error_message = "Azure's own sizes of batches are not asked for, and each plan would take them back"
   }
   assert {
     condition     = contains([for i in jsondecode(azurerm_application_insights_workbook.this.data_json).items : i.content.title], "Where each rotation stands")
@@ -172,8 +184,18 @@ run "a_document_with_tokens_to_renew_and_no_keys" {
     error_message = "tokens that are renewed take the client's and the cache's secrets"
   }
   assert {
-    condition     = strcontains(azurerm_monitor_scheduled_query_rules_alert_v2.this["stranger"].criteria[0].query, "secret in ('client', 'redis-key', 'redis-password') | where identity_claim_oid_g !in ('00000000-0000-0000-0000-000000000003', '00000000-0000-0000-0000-000000000005', '00000000-0000-0000-0000-00000000000e')")
+    condition     = strcontains(azurerm_monitor_scheduled_query_rules_alert_v2.this["stranger"].criteria[0].query, "secret in ('client', 'redis-key', 'redis-password') |") && endswith(azurerm_monitor_scheduled_query_rules_alert_v2.this["stranger"].criteria[0].query, "| where reader !in~ ('00000000-0000-0000-0000-000000000003', '00000000-0000-0000-0000-000000000005', '00000000-0000-0000-0000-00000000000e')")
     error_message = "whoever reads a secret of the document is a stranger, but for the functions and the readers of the variable"
+  }
+  assert {
+    condition     = strcontains(azurerm_monitor_scheduled_query_rules_alert_v2.this["stranger"].criteria[0].query, "OperationName == 'SecretGet' and ResultType == 'Success' |")
+    error_message = "a request without a token, which clients begin with, is taken for a stranger's"
+  }
+  assert {
+    condition = alltrue([for column in ["id_s", "identity_claim_oid_g", "identity_claim_http_schemas_microsoft_com_identity_claims_objectidentifier_g"] :
+      length(regexall("\\b${column}\\b", azurerm_monitor_scheduled_query_rules_alert_v2.this["stranger"].criteria[0].query)) == 1 && strcontains(azurerm_monitor_scheduled_query_rules_alert_v2.this["stranger"].criteria[0].query, "column_ifexists('${column}', '')")
+    ])
+    error_message = "the query fails where a column is not there yet, or does not know a reader that is in the other one"
   }
   assert {
     condition     = one(azurerm_monitor_diagnostic_setting.vault["my-vault"].enabled_log).category == "AuditEvent" && azurerm_monitor_scheduled_query_rules_alert_v2.this["stranger"].action[0].action_groups == tolist(["/actionGroups/ops"])
@@ -187,6 +209,27 @@ run "a_document_with_tokens_to_renew_and_no_keys" {
   assert {
     condition     = azurerm_function_app_flex_consumption.rotate[0].app_settings["POSTERN_ROTATION_SCHEDULE"] == "0 5 */2 * * *"
     error_message = "the schedule is what the variable says"
+  }
+}
+
+run "somebody_else_who_reads_a_new_key" {
+  command = plan
+  variables {
+    alarms = { readers = [] }
+  }
+  override_resource {
+    override_during = plan
+    target          = azurerm_function_app_flex_consumption.gateway
+    values          = { identity = { principal_id = "00000000-0000-0000-0000-000000000003" } }
+  }
+  override_resource {
+    override_during = plan
+    target          = azurerm_function_app_flex_consumption.rotate
+    values          = { identity = { principal_id = "00000000-0000-0000-0000-000000000005" } }
+  }
+  assert {
+    condition     = alltrue([for name in ["openai", "openai--pending", "app-secret--pending", "redis-key"] : strcontains(azurerm_monitor_scheduled_query_rules_alert_v2.this["stranger"].criteria[0].query, "'${name}'")]) && !strcontains(azurerm_monitor_scheduled_query_rules_alert_v2.this["stranger"].criteria[0].query, "redis-key--pending")
+    error_message = "whoever reads a key before it is used is as strange"
   }
 }
 
