@@ -27,11 +27,16 @@ E2E := localdev/e2e
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "%-7s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-run: ## Run all functions here, against stand-ins for the clouds
-	go run ./localdev $(ARGS)
+# Built and not by go run, which leaves its program behind when it is ended.
+run: dist/localdev ## Run all functions here, against stand-ins for the clouds
+	@exec dist/localdev $(ARGS)
 
-demo: ## Per cloud: a chat, plain and streamed, who signed it, and a rotation
-	go run ./localdev demo $(ARGS)
+demo: dist/localdev ## Per cloud: a chat, plain and streamed, who signed it, and a rotation
+	@exec dist/localdev demo $(ARGS)
+
+.PHONY: dist/localdev
+dist/localdev:
+	go build -buildvcs=false -o $@ ./localdev
 
 # As the functions are deployed. Lambda is cheaper on arm64; the other two
 # platforms run amd64.

@@ -101,7 +101,7 @@ func run(ctx context.Context, args []string, out, log io.Writer) error {
 		flags.PrintDefaults()
 	}
 	port := flags.Int("port", 9100, "the first of the `ports` that are used; 0 takes free ones")
-	model := flags.String("model", "", "the base `URL` of an OpenAI-compatible server, such as http://127.0.0.1:11434/v1, whose model answers instead of the built-in one")
+	model := flags.String("model", "", "the base `URL` of an OpenAI-compatible server, such as http://127.0.0.1:11434/v1, whose model answers instead of the built-in one; #NAME at its end names the model, otherwise it is the first that the server lists")
 	cross := flags.Bool("cross-cloud", false, "have each gateway serve the models of the other clouds, OpenAI and Anthropic too, by its own platform's identity")
 	if err := flags.Parse(args); err != nil {
 		return err
