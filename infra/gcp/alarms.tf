@@ -98,12 +98,21 @@ resource "google_monitoring_alert_policy" "idle" {
 locals {
   # The log has the number of a secret's project, so secrets go by their names.
   watched_names = sort(distinct([for path in local.path_of : reverse(split("/", path))[0]]))
+  unheard       = local.watched ? sort(distinct([for path in local.path_of : path if split("/", path)[1] != local.project])) : []
   known_readers = sort(distinct(concat([google_service_account.gateway.email], google_service_account.rotate[*].email, tolist(var.alarms.readers == null ? [] : var.alarms.readers))))
   stranger = join(" AND ", [
     "protoPayload.methodName=\"google.cloud.secretmanager.v1.SecretManagerService.AccessSecretVersion\"",
     "(${join(" OR ", [for name in local.watched_names : "protoPayload.resourceName:\"/secrets/${name}/\""])})",
     "NOT protoPayload.authenticationInfo.principalEmail=(${join(" OR ", [for r in local.known_readers : "\"${r}\""])})",
   ])
+}
+
+# A metric of the log hears of its own project alone.
+check "strangers" {
+  assert {
+    condition     = length(local.unheard) == 0
+    error_message = "The alarm \"stranger\" does not hear who reads secrets of another project, which is in that project's log: ${join(", ", local.unheard)}."
+  }
 }
 
 resource "google_project_iam_audit_config" "reads" {

@@ -128,9 +128,10 @@ resource "google_service_account_iam_member" "gateway" {
 }
 
 resource "google_project_iam_custom_role" "models" {
-  for_each    = toset([for all in local.projects : all[0].project])
-  project     = each.value
-  role_id     = "postern_federated_gateway"
+  for_each = toset([for all in local.projects : all[0].project])
+  project  = each.value
+  # A pool is that of one gateway, and a project may be reached by several.
+  role_id     = "postern_federated_${replace(sort(local.pools)[0], "-", "_")}"
   title       = "Call models for a gateway in another cloud"
   permissions = ["aiplatform.endpoints.predict"]
   depends_on  = [google_project_service.this]

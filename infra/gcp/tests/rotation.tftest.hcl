@@ -205,6 +205,14 @@ run "a_document_with_tokens_to_renew_and_no_keys" {
   }
 }
 
+run "a_watch_that_does_not_hear_of_every_secret_says_so" {
+  command = plan
+  variables {
+    alarms = { readers = [] }
+  }
+  expect_failures = [check.strangers]
+}
+
 run "a_rotation_that_runs_once_a_day" {
   command = plan
   variables {

@@ -23,6 +23,10 @@ run "a_gateway_on_aws" {
     error_message = "it may call models where the document calls them as itself"
   }
   assert {
+    condition     = google_project_iam_custom_role.models["my-project"].role_id == "postern_federated_postern"
+    error_message = "a gateway by way of another pool has another role in the same project"
+  }
+  assert {
     condition     = [for m in google_service_account_iam_member.gateway : "${m.service_account_id} ${m.role}"] == ["projects/-/serviceAccounts/models@other-project.iam.gserviceaccount.com roles/iam.workloadIdentityUser"]
     error_message = "it may act as the account of the document"
   }
