@@ -173,6 +173,11 @@ resource "azurerm_function_app_flex_consumption" "gateway" {
       condition     = alltrue([for n in local.network : length(n.subnets) == 1 && length(n.security_groups) == 0 && length(n.endpoints) < 2])
       error_message = "An app sends by way of one subnet, whose own security group says what is let out: give one of network.subnets, at most one of network.endpoints, and no network.security_groups."
     }
+    # https://learn.microsoft.com/azure/azure-functions/flex-consumption-how-to#enable-virtual-network-integration
+    precondition {
+      condition     = alltrue(flatten([for n in local.network : [for id in n.subnets : !strcontains(reverse(split("/", id))[0], "_")]]))
+      error_message = "Flex Consumption takes no subnet with an underscore in its name: give another one in network.subnets."
+    }
     precondition {
       condition     = local.admission == ""
       error_message = local.admission

@@ -43,3 +43,18 @@ run "security_groups_that_are_the_subnets_are_refused" {
   }
   expect_failures = [azurerm_function_app_flex_consumption.gateway]
 }
+
+run "a_subnet_that_flex_consumption_does_not_take_is_refused" {
+  command = plan
+  variables {
+    network = { subnets = ["/networks/my_network/subnets/my_apps"] }
+  }
+  expect_failures = [azurerm_function_app_flex_consumption.gateway]
+}
+
+run "the_name_of_its_network_is_not_the_subnets" {
+  command = plan
+  variables {
+    network = { subnets = ["/networks/my_network/subnets/apps"] }
+  }
+}
