@@ -1,9 +1,13 @@
 package kit
 
 import (
+	"maps"
 	"os"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
+	"unicode"
 
 	"github.com/postern-ai/postern/shared/config"
 )
@@ -40,6 +44,44 @@ func TestTheReadmesDocumentsLoad(t *testing.T) {
 		document, _, _ := strings.Cut(rest, "```")
 		if _, err := config.Load([]byte(document)); err != nil {
 			t.Errorf("%v\n%s", err, document)
+		}
+	}
+}
+
+// TestTheReadmeHasEveryField keeps the README naming every field that a document may have.
+func TestTheReadmeHasEveryField(t *testing.T) {
+	t.Parallel()
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	words := map[string]bool{}
+	for _, word := range strings.FieldsFunc(string(text), func(r rune) bool { return r != '_' && !unicode.IsLetter(r) && !unicode.IsDigit(r) }) {
+		words[word] = true
+	}
+	names := map[string]bool{}
+	fields(reflect.TypeFor[config.Document](), names)
+	if len(names) < 100 {
+		t.Errorf("a document has %d fields", len(names))
+	}
+	for _, name := range slices.Sorted(maps.Keys(names)) {
+		if !words[name] {
+			t.Errorf("the README does not name the field %s", name)
+		}
+	}
+}
+
+// fields collects the names that a type and what is within it have in JSON.
+func fields(of reflect.Type, names map[string]bool) {
+	switch of.Kind() {
+	case reflect.Pointer, reflect.Slice:
+		fields(of.Elem(), names)
+	case reflect.Struct:
+		for field := range of.Fields() {
+			if name, _, _ := strings.Cut(field.Tag.Get("json"), ","); name != "" && name != "-" {
+				names[name] = true
+				fields(field.Type, names)
+			}
 		}
 	}
 }
