@@ -71,3 +71,23 @@ func TestAListThatStillHasTheKeyThatWasJustRevokedIsNoOrphan(t *testing.T) {
 		want(t, "orphans told", len(w.of(audit.OrphanFoundType)), 0)
 	})
 }
+
+func TestAWayBackIsNotTakenForGoneInAStoreThatStillShowsTheOldVersion(t *testing.T) {
+	for _, name := range []string{shownOnce, unnamed, chosen, twoSlots} {
+		t.Run(name, func(t *testing.T) {
+			play(t, kindOf(name), func(t *testing.T, w *world) {
+				old := w.key()
+				w.due()
+				w.lag = 3 * time.Minute
+				w.until(t, rotation.Grace)
+				w.back(t)
+				want(t, "outcome", w.tick(t).Outcome, rotation.Pending)
+				want(t, "phase", w.status(t.Context()).Phase, rotation.RollingBack)
+				w.settled(t)
+				want(t, "key in use", w.key(), old)
+				want(t, "the old key works", old.works(), true)
+				want(t, "rotations told", len(w.of(audit.TokenRotatedType)), 2)
+			})
+		})
+	}
+}

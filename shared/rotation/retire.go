@@ -203,12 +203,17 @@ func (p *pass) skewed() time.Duration {
 	return 0
 }
 
+// behind reports whether a store that shows a version as the current one may be behind the promotion that took its place.
+func (p *pass) behind(version secrets.Version) bool {
+	return version.ID != "" && version.ID == p.r.Previous.Version && wall().Before(p.r.Promoted.Add(settling))
+}
+
 // moved finds out what it means that the store's current version is not the one that the rotation has made current. It reports whether the
 // old key has to be kept.
 func (p *pass) moved(ctx context.Context, version secrets.Version, found stored) (bool, error) {
 	r := p.r
 	switch mark := p.mark(found.key); {
-	case version.ID == r.Previous.Version && wall().Before(r.Promoted.Add(settling)):
+	case p.behind(version):
 		// To take this for somebody's way back would have the old key stay, also in an emergency, and the new one end.
 		p.wait("the store still shows the version of the old key, so that is kept; it is looked at again", time.Time{})
 		return true, nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"time"
 
 	"github.com/postern-ai/postern/shared/audit"
 	"github.com/postern-ai/postern/shared/secrets"
@@ -26,6 +27,11 @@ func (p *pass) rollBack(ctx context.Context) (bool, error) {
 	inventory, err := p.inspect(ctx, audit.StepPromote)
 	if err != nil {
 		return false, err
+	}
+	if p.behind(inventory.Current) {
+		// To believe it would leave the new key current, and in the end revoke the old one.
+		p.wait("the store still shows the version from before, so nobody knows whether it is current again; it is looked at again", time.Time{})
+		return false, nil
 	}
 	found, err := p.read(ctx, r.Previous.Version)
 	switch {

@@ -86,6 +86,8 @@ type schedule struct {
 	kind    kind
 	faults  func() func(string) fault
 	forgets bool
+	// lag is how long the store shows what was there before its last change.
+	lag time.Duration
 	// before brings the world to where the faults begin. Nil lets the first key be due.
 	before func(ctx context.Context, w *world)
 	// through takes the world from there to rest. Nil is to run at every tick.
@@ -99,7 +101,7 @@ func (s schedule) try(t *testing.T) (wrong []string, log string) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(s.kind)
-		w.forgets = s.forgets
+		w.forgets, w.lag = s.forgets, s.lag
 		before, through, end := s.before, s.through, s.wrong
 		if before == nil {
 			before = func(context.Context, *world) { w.due() }
@@ -140,6 +142,9 @@ const (
 	racedSample = 47 // under the race detector
 )
 
+// behind has the store be behind in every second schedule.
+func behind[N int | uint64](n N) time.Duration { return time.Duration(n%2) * 3 * time.Minute }
+
 // singles breaks each call once in each way, or some of them.
 func (s schedule) singles(t *testing.T, every int) {
 	t.Helper()
@@ -156,6 +161,7 @@ func (s schedule) singles(t *testing.T, every int) {
 				continue
 			}
 			schedules++
+			s.lag = behind(schedules)
 			s.faults = func() func(string) fault { return at(n, f) }
 			if wrong, log := s.try(t); len(wrong) > 0 {
 				t.Fatalf("call %d %s: %v\n%s", n, f, wrong, log)
@@ -173,6 +179,7 @@ func (s schedule) pairs(t *testing.T, tries int) {
 		r := rand.New(rand.NewPCG(i, 0))
 		first, f := r.IntN(calls), failsBefore+fault(r.IntN(int(freezes)))
 		second, g := first+1+r.IntN(1+r.IntN(calls)), failsBefore+fault(r.IntN(int(freezes)))
+		s.lag = behind(i)
 		s.faults = func() func(string) fault { return both(at(first, f), at(second, g)) }
 		if wrong, log := s.try(t); len(wrong) > 0 {
 			t.Fatalf("-rotation.seed=%d: call %d %s, call %d %s: %v\n%s", i, first, f, second, g, wrong, log)
