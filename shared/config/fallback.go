@@ -77,11 +77,12 @@ func (d *Document) fallbackEffect(places []place, m Model, router *Router) {
 
 // allows reports whether the rule lets those whom it is for chat with a model.
 func (r Rule) allows(to Route) bool {
-	one := func(patterns []string, s string) bool {
-		return slices.ContainsFunc(patterns, func(pattern string) bool { return Matches(pattern, s) })
-	}
-	return one(r.Models, to.Name) &&
-		(len(r.Upstreams) == 0 || one(r.Upstreams, to.Upstream.Name)) &&
-		(len(r.UpstreamModels) == 0 || one(r.UpstreamModels, to.Model)) &&
-		(len(r.Routes) == 0 || slices.Contains(r.Routes, EndpointChat))
+	return r.allowsModel(to) && (len(r.Routes) == 0 || slices.Contains(r.Routes, EndpointChat))
+}
+
+// allowsModel reports whether the rule lets those whom it is for use a model for something.
+func (r Rule) allowsModel(to Route) bool {
+	return matchesAny(r.Models, to.Name) &&
+		(len(r.Upstreams) == 0 || matchesAny(r.Upstreams, to.Upstream.Name)) &&
+		(len(r.UpstreamModels) == 0 || matchesAny(r.UpstreamModels, to.Model))
 }

@@ -292,6 +292,7 @@ func (d *Document) authenticates(method string) bool {
 
 // grantEffect reports what the document does not have.
 func (d *Document) grantEffect(o object, rule Rule) {
+	before := len(o.loader.problems)
 	models, _ := o.field("models")
 	for j, pattern := range rule.Models {
 		if !d.couldServe(pattern) {
@@ -312,6 +313,21 @@ func (d *Document) grantEffect(o object, rule Rule) {
 			upstreamModels.list()[j].wrong("no model of this document is called so at its upstream", "check the models under upstreams; a * does not stand for a '/'")
 		}
 	}
+	if len(o.loader.problems) == before && !slices.ContainsFunc(d.Upstreams, rule.allowsOf) {
+		o.wrong("none of its models is of one of its upstreams, or is called there as upstream_models say", "name models and upstreams that belong together")
+	}
+}
+
+// allowsOf reports whether the rule may allow a model of an upstream. Where an upstream serves models that it does not list, the answer is yes.
+func (r Rule) allowsOf(u Upstream) bool {
+	if len(u.Models) == 0 {
+		return len(r.Upstreams) == 0 || matchesAny(r.Upstreams, u.Name)
+	}
+	return slices.ContainsFunc(u.Models, func(m Model) bool { return r.allowsModel(Route{Name: m.Name, Upstream: &u, Model: m.Model}) })
+}
+
+func matchesAny(patterns []string, s string) bool {
+	return slices.ContainsFunc(patterns, func(pattern string) bool { return Matches(pattern, s) })
 }
 
 // couldServe reports whether a pattern can match a public model name of the document. Where an upstream serves models that
