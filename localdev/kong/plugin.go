@@ -194,7 +194,7 @@ func merge(own, base *object, at string) *object {
 }
 
 func off(o *object) bool {
-	enabled, said := o.get("enabled").data.(bool)
+	enabled, said := o.get("enabled").said()
 	return said && !enabled
 }
 

@@ -89,10 +89,10 @@ func (im *importer) shareable(config *object) {
 
 // logs reads what a plugin or a target says about logs.
 func (im *importer) logs(o *object) {
-	if on, ok := o.get("log_statistics").data.(bool); ok {
+	if on, ok := o.get("log_statistics").said(); ok {
 		im.statistics = append(im.statistics, on)
 	}
-	if on, ok := o.get("log_payloads").data.(bool); ok {
+	if on, ok := o.get("log_payloads").said(); ok {
 		im.payloads = append(im.payloads, on)
 	}
 	im.unread(o)

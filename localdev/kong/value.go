@@ -107,8 +107,25 @@ func (v value) text() (string, bool) {
 }
 
 func (v value) flag() bool {
-	on, _ := v.data.(bool)
+	on, _ := v.said()
 	return on
+}
+
+// said returns what a flag says, if it is one. Kong and decK read YAML 1.1, where there are more words for it
+// (https://yaml.org/type/bool.html).
+func (v value) said() (on, ok bool) {
+	switch data := v.data.(type) {
+	case bool:
+		return data, true
+	case string:
+		switch strings.ToLower(data) {
+		case "yes", "on", "y":
+			return true, true
+		case "no", "off", "n":
+			return false, true
+		}
+	}
+	return false, false
 }
 
 // empty reports whether there is nothing in the value that could be lost. Files that were written out by Kong itself hold
