@@ -4,9 +4,8 @@
 locals {
   iap_audience = local.iap ? "/projects/${data.google_project.this[0].number}/locations/${local.region}/services/${local.service}" : ""
   iap_agent    = join("", [for p in data.google_project.this : "serviceAccount:service-${p.number}@gcp-sa-iap.iam.gserviceaccount.com"])
-  # Whom the invoker check lets in, by names that are known before the plan. Without
-  # any the check is off, and everybody gets to the gateway.
-  invokers = local.iap ? toset(["iap"]) : var.callers
+  # Whom the invoker check lets in, by names that are known before the plan.
+  invokers = local.iap ? toset(["iap"]) : length(var.callers) > 0 ? var.callers : var.platform.invoker_check ? toset(["allUsers"]) : toset([])
 }
 
 resource "google_iap_web_cloud_run_service_iam_member" "caller" {

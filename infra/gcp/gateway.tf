@@ -136,8 +136,9 @@ resource "google_cloud_run_v2_service" "gateway" {
   description = "OpenAI-compatible gateway without stored keys"
   ingress     = "INGRESS_TRAFFIC_ALL"
   iap_enabled = local.iap
-  # Organizations forbid allUsers, as new ones do by themselves.
-  invoker_iam_disabled = length(local.invokers) == 0
+  # Organizations forbid allUsers, as new ones do by themselves. A check goes off
+  # before a revision is there that does without it, so nobody takes that for granted.
+  invoker_iam_disabled = !var.platform.invoker_check
   deletion_protection  = false
   labels               = var.tags
 
@@ -196,6 +197,10 @@ resource "google_cloud_run_v2_service" "gateway" {
     precondition {
       condition     = alltrue([for n in local.network : length(n.subnets) == 1 && length(n.endpoints) == 0])
       error_message = "A service sends by way of one subnet, and reaches Google's own services from there with Private Google Access: give one of network.subnets, and no network.endpoints."
+    }
+    precondition {
+      condition     = var.platform.invoker_check || (length(var.callers) == 0 && !local.iap)
+      error_message = "Who may call this gateway is for the invoker check to find out: remove platform.invoker_check, or the variable callers."
     }
     precondition {
       condition     = local.admission == ""

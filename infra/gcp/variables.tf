@@ -43,6 +43,9 @@ variable "platform" {
   type = object({
     project = optional(string)
     region  = optional(string)
+    # Without callers: whether everybody passes the service's invoker check, as
+    # allUsers, or there is none.
+    invoker_check = optional(bool, true)
     # The Redis server, where the document has one made.
     redis = optional(object({
       node_type = optional(string, "SHARED_CORE_NANO")

@@ -27,8 +27,8 @@ run "a_document_with_token_callers" {
     error_message = "the function gets the document to the letter, its project, the topic, the deployment's name and nothing else"
   }
   assert {
-    condition     = google_cloud_run_v2_service.gateway.invoker_iam_disabled && length(google_cloud_run_v2_service_iam_member.invoker) == 0
-    error_message = "the platform admits everybody and leaves callers to the gateway, also where an organization forbids allUsers"
+    condition     = !google_cloud_run_v2_service.gateway.invoker_iam_disabled && [for m in google_cloud_run_v2_service_iam_member.invoker : "${m.role} ${m.member}"] == ["roles/run.invoker allUsers"]
+    error_message = "the platform admits everybody and leaves callers to the gateway"
   }
   assert {
     condition     = google_cloud_run_v2_service.gateway.build_config[0].function_target == "Gateway" && google_cloud_run_v2_service.gateway.build_config[0].source_location == "gs://my-project-postern-gateway-source/gateway-${filesha256("tests/testdata/package.zip")}.zip"
@@ -293,4 +293,24 @@ run "names_that_are_long_together" {
     condition     = length(google_storage_bucket.source.name) <= 63 && startswith(google_storage_bucket.source.name, "a-project-of-30-characters-123-a-name-of-24-characters") && can(regex("^[a-z0-9][a-z0-9-]+[a-z0-9]$", google_storage_bucket.source.name))
     error_message = "the bucket's name is one that Cloud Storage takes"
   }
+}
+
+run "everybody_where_an_organization_forbids_allUsers" {
+  variables {
+    platform = { region = "europe-west4", invoker_check = false }
+  }
+  assert {
+    condition     = google_cloud_run_v2_service.gateway.invoker_iam_disabled && length(google_cloud_run_v2_service_iam_member.invoker) == 0
+    error_message = "the platform asks nobody, and leaves callers to the gateway"
+  }
+}
+
+run "callers_whom_the_platform_would_not_check_are_refused" {
+  command = plan
+  variables {
+    config_file = "tests/testdata/single.yaml"
+    callers     = ["group:apps@example.com"]
+    platform    = { region = "europe-west4", invoker_check = false }
+  }
+  expect_failures = [google_cloud_run_v2_service.gateway]
 }
