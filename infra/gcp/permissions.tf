@@ -3,7 +3,8 @@
 locals {
   store   = "gcp-sm"
   project = var.platform.project != null ? var.platform.project : trimprefix(data.google_project.default[0].id, "projects/")
-  region  = var.platform.region
+  # The linter reads this without a region, and so without the validation of it.
+  region = var.platform.region == null ? "" : var.platform.region
 
   # Upstreams on Vertex AI that are called as the function's service account,
   # and those that it calls as another one.
