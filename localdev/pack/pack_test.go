@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -263,6 +264,10 @@ func build(t *testing.T, function source, target string) {
 	}
 	if _, err := os.Stat(filepath.Join(dir, "vendor/github.com/GoogleCloudPlatform/functions-framework-go/funcframework")); err != nil {
 		t.Errorf("the functions framework has to be vendored: %v", err)
+	}
+	// By its version the framework's way of being started is chosen.
+	if version := strings.TrimSpace(string(offline(t, dir, "list", "-m", "-f", "{{.Version}}", "github.com/GoogleCloudPlatform/functions-framework-go"))); !regexp.MustCompile(`^v1\.[1-9]`).MatchString(version) {
+		t.Errorf("the functions framework is of version %q, and has to be v1.1.0 or newer", version)
 	}
 	module := strings.TrimSpace(string(offline(t, dir, "list", "-m")))
 	if first, _, _ := strings.Cut(module, "/"); !strings.Contains(first, ".") {
