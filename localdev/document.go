@@ -31,7 +31,7 @@ func checkDocument(args []string, out, log io.Writer) error {
 		return recordDocuments(files, out)
 	}
 	if *record {
-		return errors.New(checkUsage)
+		return errors.New("a record is left beside each file, so name files, and not - for standard input: check -record FILE")
 	}
 	data, err := readArgument(checkUsage, flags.Args())
 	if err != nil {
