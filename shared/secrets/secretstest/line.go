@@ -54,6 +54,14 @@ func (l *Line) requests() int {
 	return l.count
 }
 
+// met reports whether there has been a request that the trouble was for. How many a call takes may differ from one time to the next: a store
+// asks once more where two versions are of the same second.
+func (l *Line) met() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.count > 0 && l.count >= l.trouble.at
+}
+
 func (l *Line) arrive() trouble {
 	l.mu.Lock()
 	defer l.mu.Unlock()
