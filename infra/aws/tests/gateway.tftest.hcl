@@ -7,6 +7,54 @@ variables {
   config_file = "tests/testdata/minimal.yaml"
 }
 
+# What the document with everything names.
+override_module {
+  target = module.profiles
+  outputs = {
+    profiles = {
+      "eu-west-1 eu.anthropic.claude-sonnet-4-5-20250929-v1:0" = {
+        arn = "arn:aws:bedrock:eu-west-1:111122223333:inference-profile/eu.anthropic.claude-sonnet-4-5-20250929-v1:0"
+        models = [
+          "arn:aws:bedrock:eu-north-1::foundation-model/anthropic.claude-sonnet-4-5-20250929-v1:0",
+          "arn:aws:bedrock:eu-west-1::foundation-model/anthropic.claude-sonnet-4-5-20250929-v1:0",
+        ]
+      }
+      "us-west-2 arn:aws:bedrock:us-west-2:111122223333:application-inference-profile/abc123" = {
+        arn    = "arn:aws:bedrock:us-west-2:111122223333:application-inference-profile/abc123"
+        models = ["arn:aws:bedrock:us-west-2::foundation-model/amazon.nova-pro-v1:0"]
+      }
+    }
+  }
+}
+override_data {
+  target = data.aws_secretsmanager_secret.this["partner/keys"]
+  values = { id = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:partner/keys-000001", kms_key_id = "arn:aws:kms:eu-west-1:111122223333:key/k1" }
+}
+override_data {
+  target = data.aws_secretsmanager_secret.this["openai"]
+  values = { id = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:openai-000002", kms_key_id = "k2" }
+}
+override_data {
+  target = data.aws_secretsmanager_secret.this["anthropic"]
+  values = { id = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:anthropic-000003", kms_key_id = "" }
+}
+override_data {
+  target = data.aws_secretsmanager_secret.this["arn:aws:secretsmanager:eu-west-1:111122223333:secret:azure-Ab12Cd"]
+  values = { id = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:azure-Ab12Cd", kms_key_id = "alias/aws/secretsmanager" }
+}
+override_data {
+  target = data.aws_secretsmanager_secret.this["google"]
+  values = { id = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:google-000004", kms_key_id = "" }
+}
+override_data {
+  target = data.aws_secretsmanager_secret.this["certificate"]
+  values = { id = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:certificate-000005", kms_key_id = "alias/certificates" }
+}
+override_data {
+  target = data.aws_kms_key.secret["certificate"]
+  values = { arn = "arn:aws:kms:eu-west-1:111122223333:key/k3" }
+}
+
 run "a_document_with_token_callers" {
   assert {
     condition     = aws_lambda_function_url.gateway[0].invoke_mode == "RESPONSE_STREAM" && aws_lambda_function_url.gateway[0].authorization_type == "NONE"
@@ -186,52 +234,6 @@ run "a_document_with_api_tokens" {
 run "a_document_with_everything" {
   variables {
     config_file = "tests/testdata/everything.yaml"
-  }
-  override_module {
-    target = module.profiles
-    outputs = {
-      profiles = {
-        "eu-west-1 eu.anthropic.claude-sonnet-4-5-20250929-v1:0" = {
-          arn = "arn:aws:bedrock:eu-west-1:111122223333:inference-profile/eu.anthropic.claude-sonnet-4-5-20250929-v1:0"
-          models = [
-            "arn:aws:bedrock:eu-north-1::foundation-model/anthropic.claude-sonnet-4-5-20250929-v1:0",
-            "arn:aws:bedrock:eu-west-1::foundation-model/anthropic.claude-sonnet-4-5-20250929-v1:0",
-          ]
-        }
-        "us-west-2 arn:aws:bedrock:us-west-2:111122223333:application-inference-profile/abc123" = {
-          arn    = "arn:aws:bedrock:us-west-2:111122223333:application-inference-profile/abc123"
-          models = ["arn:aws:bedrock:us-west-2::foundation-model/amazon.nova-pro-v1:0"]
-        }
-      }
-    }
-  }
-  override_data {
-    target = data.aws_secretsmanager_secret.this["partner/keys"]
-    values = { id = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:partner/keys-000001", kms_key_id = "arn:aws:kms:eu-west-1:111122223333:key/k1" }
-  }
-  override_data {
-    target = data.aws_secretsmanager_secret.this["openai"]
-    values = { id = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:openai-000002", kms_key_id = "k2" }
-  }
-  override_data {
-    target = data.aws_secretsmanager_secret.this["anthropic"]
-    values = { id = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:anthropic-000003", kms_key_id = "" }
-  }
-  override_data {
-    target = data.aws_secretsmanager_secret.this["arn:aws:secretsmanager:eu-west-1:111122223333:secret:azure-Ab12Cd"]
-    values = { id = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:azure-Ab12Cd", kms_key_id = "alias/aws/secretsmanager" }
-  }
-  override_data {
-    target = data.aws_secretsmanager_secret.this["google"]
-    values = { id = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:google-000004", kms_key_id = "" }
-  }
-  override_data {
-    target = data.aws_secretsmanager_secret.this["certificate"]
-    values = { id = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:certificate-000005", kms_key_id = "alias/certificates" }
-  }
-  override_data {
-    target = data.aws_kms_key.secret["certificate"]
-    values = { arn = "arn:aws:kms:eu-west-1:111122223333:key/k3" }
   }
   assert {
     condition = one([for s in jsondecode(aws_iam_role_policy.gateway.policy).Statement : s.Resource if s.Sid == "Models"]) == [
@@ -490,48 +492,6 @@ run "secrets_that_are_many_are_watched_by_rules_that_each_fit" {
   variables {
     config_file = "tests/testdata/everything.yaml"
     alarms      = { readers = ["arn:aws:iam::111122223333:role/backup-of-everything-01", "arn:aws:iam::111122223333:role/backup-of-everything-02", "arn:aws:iam::111122223333:role/backup-of-everything-03", "arn:aws:iam::111122223333:role/backup-of-everything-04", "arn:aws:iam::111122223333:role/backup-of-everything-05", "arn:aws:iam::111122223333:role/backup-of-everything-06", "arn:aws:iam::111122223333:role/backup-of-everything-07", "arn:aws:iam::111122223333:role/backup-of-everything-08", "arn:aws:iam::111122223333:user/alice"] }
-  }
-  override_module {
-    target = module.profiles
-    outputs = {
-      profiles = {
-        "eu-west-1 eu.anthropic.claude-sonnet-4-5-20250929-v1:0" = {
-          arn = "arn:aws:bedrock:eu-west-1:111122223333:inference-profile/eu.anthropic.claude-sonnet-4-5-20250929-v1:0"
-          models = [
-            "arn:aws:bedrock:eu-north-1::foundation-model/anthropic.claude-sonnet-4-5-20250929-v1:0",
-            "arn:aws:bedrock:eu-west-1::foundation-model/anthropic.claude-sonnet-4-5-20250929-v1:0",
-          ]
-        }
-        "us-west-2 arn:aws:bedrock:us-west-2:111122223333:application-inference-profile/abc123" = {
-          arn    = "arn:aws:bedrock:us-west-2:111122223333:application-inference-profile/abc123"
-          models = ["arn:aws:bedrock:us-west-2::foundation-model/amazon.nova-pro-v1:0"]
-        }
-      }
-    }
-  }
-  override_data {
-    target = data.aws_secretsmanager_secret.this["partner/keys"]
-    values = { id = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:partner/keys-000001", kms_key_id = "arn:aws:kms:eu-west-1:111122223333:key/k1" }
-  }
-  override_data {
-    target = data.aws_secretsmanager_secret.this["openai"]
-    values = { id = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:openai-000002", kms_key_id = "k2" }
-  }
-  override_data {
-    target = data.aws_secretsmanager_secret.this["anthropic"]
-    values = { id = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:anthropic-000003", kms_key_id = "" }
-  }
-  override_data {
-    target = data.aws_secretsmanager_secret.this["arn:aws:secretsmanager:eu-west-1:111122223333:secret:azure-Ab12Cd"]
-    values = { id = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:azure-Ab12Cd", kms_key_id = "alias/aws/secretsmanager" }
-  }
-  override_data {
-    target = data.aws_secretsmanager_secret.this["google"]
-    values = { id = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:google-000004", kms_key_id = "" }
-  }
-  override_data {
-    target = data.aws_secretsmanager_secret.this["certificate"]
-    values = { id = "arn:aws:secretsmanager:eu-west-1:111122223333:secret:certificate-000005", kms_key_id = "" }
   }
   assert {
     condition     = max([for r in aws_cloudwatch_event_rule.stranger : length(r.event_pattern)]...) <= 2048
